@@ -1,0 +1,55 @@
+# Two commands matter: `make demo` sets everything up and plans the sample bakeries; `make test` runs every check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test setup up bench clean lock format
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   set up, plan the sample bakeries' day, print the plan"
+	@echo "make test   set up, run formatter, linter, types, import contracts, definitions and all tests"
+	@echo "make setup  install only; afterwards $(BIN)/daybreak works"
+	@echo "make up     the web UI, running, until Ctrl-C"
+	@echo "make bench  the benchmarks"
+	@echo "make clean  remove the virtual environment and the local instance"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Daybreak needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Remedy: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(READY)
+
+demo: setup
+	$(BIN)/daybreak demo
+
+up: setup
+	$(BIN)/daybreak up
+
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	DAYBREAK_HOME=.daybreak $(BIN)/dg check defs
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Exact versions and hashes for Linux and macOS on every Python from 3.11; no index or download address is written.
+lock:
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header --output-file requirements.lock
+
+clean:
+	-@test ! -x $(BIN)/daybreak || $(BIN)/daybreak down --quiet
+	rm -rf $(VENV) .daybreak build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The program a person runs: Dagster definitions, command line, local instance, sample data."""

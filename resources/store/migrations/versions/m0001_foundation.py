@@ -1,0 +1,15 @@
+"""The foundation: schemas master, facts, plans, quality and ops."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create everything in 0001_foundation.sql."""
+    # The statements go to the driver as they are: SQLAlchemy would read a colon as a parameter.
+    statements = Path(__file__).with_name("0001_foundation.sql").read_text(encoding="utf-8")
+    op.get_bind().connection.driver_connection.execute(statements)
