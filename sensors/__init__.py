@@ -1,0 +1,1 @@
+"""What the platform waits for: one module per event."""

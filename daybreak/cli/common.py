@@ -13,7 +13,9 @@ SOME_FAILED = 1
 INPUT_REFUSED = 3
 INSTANCE_UNUSABLE = 4
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
+)
 
 
 class InputRefused(click.ClickException):

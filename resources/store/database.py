@@ -57,9 +57,7 @@ class Store:
             return frame(connection, query, parameters)
 
 
-def frame(
-    connection: Connection, query: LiteralString, parameters: Mapping[str, object] | None = None
-) -> pd.DataFrame:
+def frame(connection: Connection, query: LiteralString, parameters: Mapping[str, object] | None = None) -> pd.DataFrame:
     """The result of a query as a frame with the query's columns, also when it has no rows."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
@@ -67,9 +65,7 @@ def frame(
         return pd.DataFrame(cursor.fetchall(), columns=columns)
 
 
-def copy_rows(
-    connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> int:
+def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
     """Write rows by COPY into `schema.table`; returns how many."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
         sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -90,4 +86,8 @@ def psycopg_dsn(dsn: str) -> str:
 
 def sqlalchemy_dsn(dsn: str, driver: str) -> str:
     """The address as SQLAlchemy reads it, with the driver named: a bare `postgresql://` changes its meaning between versions."""
-    return psycopg_dsn(dsn).replace("postgres://", "postgresql://", 1).replace("postgresql://", f"postgresql+{driver}://", 1)
+    return (
+        psycopg_dsn(dsn)
+        .replace("postgres://", "postgresql://", 1)
+        .replace("postgresql://", f"postgresql+{driver}://", 1)
+    )

@@ -12,4 +12,6 @@ def upgrade() -> None:
     """Create everything in 0001_foundation.sql."""
     # The statements go to the driver as they are: SQLAlchemy would read a colon as a parameter.
     statements = Path(__file__).with_name("0001_foundation.sql").read_text(encoding="utf-8")
-    op.get_bind().connection.driver_connection.execute(statements)
+    connection = op.get_bind().connection.driver_connection
+    assert connection is not None  # noqa: S101 (Alembic runs migrations on an open connection)
+    connection.execute(statements)

@@ -1,0 +1,43 @@
+"""Everything Dagster loads. `build_defs` assembles it and connects to nothing; tests pass their own fleet and resources."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from daybreak import fleet
+from daybreak.instance import home
+from planning_assets.daily_plan import build_daily_plan
+from planning_assets.jobs import DAILY_PLAN_JOB, FORECAST_VALIDATION_JOB
+from planning_assets.sources import source_assets
+from planning_assets.validation_metrics import build_validation_metrics
+from resources.dagster_resources import ClockResource, StoreResource
+from schedules import zone_schedules
+from sensors.dead_runs import dead_runs_sensor
+from sensors.imports import imports_sensor
+
+
+def build_defs(outline: fleet.Fleet, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The whole code location for a fleet: lineage, jobs, one schedule per workflow and zone, sensors, resources."""
+    return dg.Definitions(
+        assets=[
+            *source_assets(),
+            build_daily_plan(outline.partitions_start),
+            build_validation_metrics(outline.partitions_start),
+        ],
+        jobs=[DAILY_PLAN_JOB, FORECAST_VALIDATION_JOB],
+        schedules=zone_schedules(outline.zones),
+        sensors=[imports_sensor, dead_runs_sensor],
+        resources={
+            "store": StoreResource(dsn=dg.EnvVar("DATABASE_URL")),
+            "clock": ClockResource(),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location of this instance: its fleet is read from the home folder when Dagster loads it."""
+    return build_defs(fleet.read(home()))

@@ -1,0 +1,124 @@
+"""Has Dagster run a job for a date and any tenants: by the running instance, or in this process when there is none.
+
+Either way it is the same job with the same configuration, recorded in the same Dagster storage.
+"""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from daybreak import dagster_client
+from daybreak.instance import dagster_environment, home, running
+from resources.store.database import Store
+
+POLL_S = 0.5
+
+Progress = Callable[[int], None]
+"""Is told how many tenants are finished."""
+
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job for one date: the step's configuration, and how many tenants it names."""
+
+    job: str
+    step: str
+    on: date
+    tenant_ids: Sequence[str]
+    workflow: str
+    skip_up_to_date: bool
+    triggered_by: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run configuration as Dagster takes it."""
+        step = {
+            "date": self.on.isoformat(),
+            "tenants": list(self.tenant_ids),
+            "workflow": self.workflow,
+            "skip_up_to_date": self.skip_up_to_date,
+            "triggered_by": self.triggered_by,
+        }
+        return {"ops": {self.step: {"config": step}}}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended: its id, Dagster's status and, when a web server runs, its page."""
+
+    run_id: str
+    status: str
+    url: str | None
+
+
+def execute(store: Store, request: Request, progress: Progress) -> Ended:
+    """Run the request to its end. Raises dagster_client.DagsterRefused when Dagster does not take it."""
+    instance = running()
+    if instance is None:
+        return _execute_here(store, request, progress)
+    partition = f"{request.on.isoformat()}|{request.tenant_ids[0]}"
+    dagster_client.add_partition(instance.url, request.tenant_ids[0])
+    tags = {
+        "user": request.triggered_by,
+        "dagster/partition": partition,
+        "dagster/partition/date": request.on.isoformat(),
+        "dagster/partition/tenant": request.tenant_ids[0],
+    }
+    run_id = dagster_client.launch_run(instance.url, request.job, request.config, tags)
+    while (status := dagster_client.run_status(instance.url, run_id)) not in ENDED:
+        progress(_finished(store, run_id))
+        time.sleep(POLL_S)
+    progress(_finished(store, run_id))
+    return Ended(run_id, status, f"{instance.url}/runs/{run_id}")
+
+
+def _execute_here(store: Store, request: Request, progress: Progress) -> Ended:
+    os.environ.update(dagster_environment(store.dsn))
+    import dagster as dg  # noqa: PLC0415 (takes seconds, and reads the environment set above)
+
+    from daybreak import fleet  # noqa: PLC0415
+    from daybreak.definitions import build_defs  # noqa: PLC0415
+    from planning_assets.scope import anchor_of  # noqa: PLC0415
+
+    job = build_defs(fleet.read(home())).resolve_job_def(request.job)
+    run_id = str(uuid.uuid4())
+    stopped = threading.Event()
+
+    def follow() -> None:
+        while not stopped.wait(POLL_S):
+            progress(_finished(store, run_id))
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        # People read the command's own lines; everything is in the run's log.
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        with dg.DagsterInstance.get() as instance:
+            result = job.execute_in_process(
+                run_config=request.config | quiet,
+                instance=instance,
+                partition_key=anchor_of(instance, request.on, request.tenant_ids),
+                run_id=run_id,
+                tags={"user": request.triggered_by},
+                raise_on_error=False,
+            )
+    finally:
+        stopped.set()
+        follower.join()
+    progress(_finished(store, run_id))
+    return Ended(run_id, "SUCCESS" if result.success else "FAILURE", None)
+
+
+def _finished(store: Store, run_id: str) -> int:
+    with store.transaction() as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM ops.execution WHERE run_id = %s AND status IN ('completed', 'failed')", (run_id,)
+        ).fetchone()
+    return int(row[0]) if row else 0

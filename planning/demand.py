@@ -1,0 +1,238 @@
+"""From sales to demand: which days count, and what was demanded on them.
+
+What belongs here: the opening calendar, closures, first sales and the run date's cut. A day that does not count is NaN,
+never zero, because a closed shop says nothing about what people want. What does not: estimating a future day, which is
+`planning.forecasting`.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from planning.frames import Panel, PlanningError, exceptions_of, set_aside_of
+
+LINK = "demand_history"
+PLACE = ["tenant_id", "location_id"]
+SERIES = ["tenant_id", "location_id", "product_id"]
+
+SERIES_TO_INFER_CLOSURE = 2
+"""A single product that sells nothing may just not be wanted; two or more together are taken for a closed door."""
+
+STALE_OPEN_DAYS = 3
+"""Open days in a row without any sale before the run date, from which sales are reported as missing."""
+
+CONTRADICTION_DAYS = 28
+"""Sales on closed days are reported when they are this recent; older ones say that the calendar was another one."""
+
+
+@dataclass(frozen=True)
+class DemandHistory:
+    """Demand as far as it is known.
+
+    panel: keys as given; `demand_units` (n, days), NaN where the day does not count; `is_open`, `is_inferred_closed`
+    and `is_sold_out` (n, days) bool. On a sold-out day demand is what was sold, a lower bound.
+    """
+
+    panel: Panel
+    exceptions: pd.DataFrame
+    set_aside: pd.DataFrame
+
+
+def opening_calendar(
+    keys: pd.DataFrame, first_day: date, days: int, opening: pd.DataFrame, events: pd.DataFrame
+) -> np.ndarray:
+    """Whether each series is on sale on each day, shape (n, days).
+
+    keys: tenant_id, location_id, product_id. opening: tenant_id, location_id, weekday (0 is Monday); a location without
+    rows is open every day. events: tenant_id, location_id, product_id, business_date, kind; a `closure` closes the
+    location and product that it names, all of them where it names none.
+    """
+    weekdays = (first_day.weekday() + np.arange(days)) % 7
+    is_open = np.ascontiguousarray(_open_weekdays(keys, opening)[:, weekdays])
+    closures = _closures(events, first_day, days)
+    rows = keys[SERIES].reset_index(drop=True).rename_axis("row").reset_index()
+    for names_location in (False, True):
+        for names_product in (False, True):
+            matched_on = ["tenant_id"] + ["location_id"] * names_location + ["product_id"] * names_product
+            chosen = ((closures["location_id"] != "") == names_location) & (
+                (closures["product_id"] != "") == names_product
+            )
+            hits = rows[["row", *matched_on]].merge(closures.loc[chosen, [*matched_on, "column"]], on=matched_on)
+            is_open[hits["row"].to_numpy(dtype=np.intp), hits["column"].to_numpy(dtype=np.intp)] = False
+    return is_open
+
+
+def build_demand_history(
+    sales: Panel, tenants: pd.DataFrame, opening: pd.DataFrame, events: pd.DataFrame
+) -> DemandHistory:
+    """Demand per series and day, from the first sale to the day before each tenant's run date.
+
+    sales: keys tenant_id, location_id, product_id; `sales_units` (n, days), NaN where nothing was recorded, and
+    `is_sold_out` (n, days). tenants: tenant_id, run_date. An open day without a record is a day that sold nothing. A
+    day on which a location with at least two products on sale sold none of them is inferred to be closed.
+
+    A tenant with a negative or infinite quantity before its run date is set aside. Raises PlanningError when a series
+    belongs to a tenant that `tenants` does not hold.
+    """
+    recorded = np.where(is_history(sales, tenants), sales["sales_units"], np.nan)
+    set_aside = invalid_quantities(
+        sales, recorded, LINK, "sales", "Import that day's sales again with the right figure."
+    )
+    kept = ~sales.keys["tenant_id"].isin(set_aside["tenant_id"]).to_numpy()
+    panel, exceptions = _demand_panel(sales.select(kept), recorded[kept], tenants, opening, events)
+    return DemandHistory(panel, exceptions, set_aside)
+
+
+def is_history(panel: Panel, tenants: pd.DataFrame) -> np.ndarray:
+    """Whether a day lies before the run date of the row's tenant, shape (n, days)."""
+    cut = run_days(panel.keys, tenants) - np.datetime64(panel.first_day, "D").astype(np.int64)
+    return np.arange(panel.days) < cut[:, None]
+
+
+def run_days(keys: pd.DataFrame, tenants: pd.DataFrame) -> np.ndarray:
+    """The run date of each row's tenant, in days since 1970-01-01: (n,). Raises PlanningError for an unknown tenant."""
+    run_dates = pd.Series(
+        tenants["run_date"].to_numpy().astype("datetime64[D]").astype(np.int64), index=tenants["tenant_id"].to_numpy()
+    )
+    rows = run_dates.index.get_indexer(keys["tenant_id"])
+    unknown = sorted(set(keys["tenant_id"][rows < 0]))
+    if unknown:
+        raise PlanningError(
+            f"Tenants without a row in the tenants frame: {', '.join(unknown)}. Load their settings too."
+        )
+    return run_dates.to_numpy()[rows]
+
+
+def invalid_quantities(panel: Panel, quantity: np.ndarray, link: str, noun: str, remedy: str) -> pd.DataFrame:
+    """Set-aside rows for tenants with a negative or infinite quantity, each naming its first one."""
+    rows, columns = np.nonzero((quantity < 0) | np.isinf(quantity))
+    first = pd.DataFrame({"row": rows, "column": columns, "tenant_id": panel.keys["tenant_id"].to_numpy()[rows]})
+    first = first.sort_values(["tenant_id", "column", "row"]).drop_duplicates("tenant_id")
+    keys = panel.keys.iloc[first["row"].to_numpy(dtype=np.intp)]
+    return set_aside_of(
+        (
+            key.tenant_id,
+            link,
+            f"{noun} of product {key.product_id} at location {key.location_id} on "
+            f"{panel.first_day + timedelta(days=int(column))}: {quantity[row, column]:g} units, "
+            "but a quantity is finite and not negative",
+            remedy,
+        )
+        for key, row, column in zip(keys.itertuples(), first["row"], first["column"], strict=True)
+    )
+
+
+def _demand_panel(
+    sales: Panel, recorded: np.ndarray, tenants: pd.DataFrame, opening: pd.DataFrame, events: pd.DataFrame
+) -> tuple[Panel, pd.DataFrame]:
+    history = is_history(sales, tenants)
+    is_sold_out = sales["is_sold_out"].astype(bool) & history
+    sold = np.nan_to_num(recorded)
+    # A product marked sold out was on sale, whatever its count says.
+    is_selling = (sold > 0) | is_sold_out
+    is_introduced = np.logical_or.accumulate(sold > 0, axis=1)
+    is_scheduled = opening_calendar(sales.keys, sales.first_day, sales.days, opening, events)
+    places, of_place = _places(sales.keys)
+
+    on_sale = _per_place((is_introduced & is_scheduled).astype(np.int32), of_place, len(places))
+    sellers = _per_place(is_selling.astype(np.int32), of_place, len(places))
+    is_quiet = (on_sale >= SERIES_TO_INFER_CLOSURE) & (sellers == 0)
+    is_inferred_closed = is_quiet[of_place] & is_scheduled & history
+    is_open = is_scheduled & ~is_inferred_closed
+    panel = Panel(
+        sales.keys,
+        {
+            "demand_units": np.where(is_open & is_introduced & history, sold, np.nan),
+            "is_open": is_open,
+            "is_inferred_closed": is_inferred_closed,
+            "is_sold_out": is_sold_out,
+        },
+        sales.first_day,
+    )
+    long_ago = is_history(
+        sales, tenants.assign(run_date=[on - timedelta(CONTRADICTION_DAYS) for on in tenants["run_date"]])
+    )
+    contradicted = _per_place((is_selling & ~is_scheduled & ~long_ago).astype(np.int32), of_place, len(places)) > 0
+    inferred = _per_place(is_inferred_closed.astype(np.int32), of_place, len(places)) > 0
+    exceptions = [
+        *_closed_day_sales(places, contradicted, sales.first_day),
+        *_stale_sales(places, sellers > 0, inferred, sales.first_day),
+    ]
+    return panel, exceptions_of(exceptions)
+
+
+def _closed_day_sales(places: pd.DataFrame, contradicted: np.ndarray, first_day: date) -> list[tuple]:
+    """A calendar that contradicts the till is more often wrong than the till."""
+    return [
+        (
+            place.tenant_id,
+            LINK,
+            place.location_id,
+            "location",
+            place.location_id,
+            "sales_on_closed_day",
+            f"{int(contradicted[row].sum())} of the last {CONTRADICTION_DAYS} days have sales although the calendar "
+            f"says closed, the last of them {first_day + timedelta(days=int(np.nonzero(contradicted[row])[0][-1]))}; "
+            "they are left out of the history",
+            "Correct the opening hours or the closure, or the date of the sales.",
+        )
+        for row, place in enumerate(places.itertuples())
+        if contradicted[row].any()
+    ]
+
+
+def _stale_sales(places: pd.DataFrame, sells: np.ndarray, inferred: np.ndarray, first_day: date) -> list[tuple]:
+    """Silence up to the run date is a late import more often than a closed door."""
+    days = sells.shape[1]
+    last = np.where(sells, np.arange(days), -1).max(axis=1, initial=-1)
+    silent = (inferred & (np.arange(days) > last[:, None])).sum(axis=1)
+    return [
+        (
+            place.tenant_id,
+            LINK,
+            place.location_id,
+            "location",
+            place.location_id,
+            "sales_missing",
+            f"no sales since {first_day + timedelta(days=int(last[row]))}: {int(silent[row])} open days before the run "
+            "date are treated as closed",
+            "Import the missing sales, or enter a closure for these days.",
+        )
+        for row, place in enumerate(places.itertuples())
+        if silent[row] >= STALE_OPEN_DAYS
+    ]
+
+
+def _places(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """The distinct locations, sorted, and the position of each series' location among them."""
+    of_place = keys.groupby(PLACE, sort=True).ngroup().to_numpy(dtype=np.intp)
+    return keys[PLACE].drop_duplicates().sort_values(PLACE, ignore_index=True), of_place
+
+
+def _per_place(counts: np.ndarray, of_place: np.ndarray, n_places: int) -> np.ndarray:
+    """Sum (n, days) over the series of each location: (places, days)."""
+    order = np.argsort(of_place, kind="stable")
+    starts = np.searchsorted(of_place[order], np.arange(n_places))
+    if not n_places:
+        return np.zeros((0, counts.shape[1]), dtype=counts.dtype)
+    return np.add.reduceat(counts[order], starts, axis=0)
+
+
+def _open_weekdays(keys: pd.DataFrame, opening: pd.DataFrame) -> np.ndarray:
+    """Whether each series' location opens on a weekday, shape (n, 7)."""
+    both = pd.concat([keys[PLACE].astype(object), opening[PLACE].astype(object)], ignore_index=True)
+    place = both.groupby(PLACE, sort=False).ngroup().to_numpy(dtype=np.intp)
+    opens = np.zeros((place.max(initial=-1) + 1, 7), dtype=bool)
+    opens[place[len(keys) :], opening["weekday"].to_numpy(dtype=np.intp)] = True
+    opens[~opens.any(axis=1)] = True
+    return opens[place[: len(keys)]]
+
+
+def _closures(events: pd.DataFrame, first_day: date, days: int) -> pd.DataFrame:
+    """The closures that touch the panel: tenant_id, location_id and product_id ('' for all), column."""
+    closures = events[events["kind"] == "closure"]
+    column = closures["business_date"].to_numpy().astype("datetime64[D]") - np.datetime64(first_day, "D")
+    frame = closures[SERIES].fillna({"location_id": "", "product_id": ""}).assign(column=column.astype(np.int64))
+    return frame[(frame["column"] >= 0) & (frame["column"] < days)]

@@ -1,0 +1,209 @@
+"""Plans a chunk of tenants: links in order, one transaction, tenants at fault set aside. No Dagster event is written here."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import psycopg
+
+from planning.frames import SET_ASIDE_COLUMNS, set_aside_of
+from planning_assets.link import Batch, Link, Metadata
+from resources.clock import is_time_zone
+from resources.store.database import Connection, Store
+from resources.store.inputs import read_opening_hours, read_tenants
+from resources.store.plans import WriteContext, ensure_plan_partitions, lock_tenants
+from resources.store.versions import input_versions
+
+ASSUMED_OPENING = time(8)
+"""When a location without opening hours is taken to open: a plan made after that is a replay."""
+
+BUG_REMEDY = "This is a fault of the program or of data it did not expect: report it with the run's log."
+
+logger = logging.getLogger("daybreak.planning")
+
+Settle = Callable[[Connection, "Outcome"], None]
+"""Records what became of tenants, in the transaction that wrote their plans."""
+
+
+@dataclass
+class Outcome:
+    """What became of a chunk's tenants.
+
+    done: link name -> tenant id -> metadata of its materialization.
+    set_aside: one row per tenant: link, reason, remedy.
+    """
+
+    done: dict[str, dict[str, Metadata]] = field(default_factory=dict)
+    set_aside: pd.DataFrame = field(default_factory=set_aside_of)
+
+    def add(self, other: "Outcome") -> None:
+        """Take over what became of other tenants."""
+        for name, described in other.done.items():
+            self.done.setdefault(name, {}).update(described)
+        self.set_aside = _joined(self.set_aside, other.set_aside)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run plans: the chain of links, which of them to compute, and under whose name.
+
+    The results of links that are not selected are read from the store where a selected one needs them.
+    """
+
+    links: Sequence[Link]
+    selected: Sequence[str]
+    plan_date: date
+    run_id: str
+    now: datetime
+
+
+def plan_chunk(store: Store, order: Order, tenant_ids: Sequence[str], settle: Settle) -> Outcome:
+    """Plan one date for these tenants and store the plans; a tenant at fault is set aside and the others are planned.
+
+    When a link raises, the chunk's transaction is rolled back and each half is planned for itself, down to the tenant at
+    fault, whose links before the failing one are kept. A fault of the database is raised, since it is nobody's data.
+    """
+    ensure_plan_partitions(store, order.plan_date)
+    return _plan(store, order, list(tenant_ids), settle)
+
+
+def _plan(store: Store, order: Order, tenant_ids: list[str], settle: Settle) -> Outcome:
+    outcome = Outcome()
+    try:
+        with store.transaction() as connection:
+            lock_tenants(connection, tenant_ids)
+            tenants, unusable = usable_tenants(read_tenants(connection, tenant_ids), tenant_ids, order.plan_date)
+            outcome.set_aside = unusable.assign(link=order.selected[0])
+            if len(tenants):
+                _run_links(_batch_of(connection, order, tenants), order, outcome)
+            settle(connection, outcome)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except Exception:
+        if len(tenant_ids) == 1:
+            raise
+        logger.warning("A chunk of %s tenants failed; planning its halves.", len(tenant_ids), exc_info=True)
+        outcome = Outcome()
+        middle = len(tenant_ids) // 2
+        for half in (tenant_ids[:middle], tenant_ids[middle:]):
+            outcome.add(_plan(store, order, half, settle))
+    return outcome
+
+
+def _batch_of(connection: Connection, order: Order, tenants: pd.DataFrame) -> Batch:
+    tenant_ids = list(tenants["tenant_id"])
+    context = WriteContext(
+        plan_date=order.plan_date,
+        run_dates=dict(zip(tenants["tenant_id"], tenants["run_date"], strict=True)),
+        versions=input_versions(connection, tenant_ids),
+        run_id=order.run_id,
+        now=order.now,
+        opened_at=opening_instants(tenants, read_opening_hours(connection, tenant_ids), order.plan_date),
+    )
+    return Batch(connection, order.plan_date, tenants, context)
+
+
+def _run_links(batch: Batch, order: Order, outcome: Outcome) -> None:
+    needed = [n for n, link in enumerate(order.links) if link.name in order.selected]
+    for link in order.links[max(needed[0] - 1, 0) : needed[-1] + 1]:
+        if not len(batch.tenants):
+            return
+        if link.name not in order.selected:
+            batch.results[link.name] = link.load(batch)
+            continue
+        with _isolated(batch, link, outcome):
+            result = link.compute(batch)
+            link.write(batch, result)
+            batch.results[link.name] = result
+            described = link.describe(batch, result)
+            at_fault = set(result.set_aside["tenant_id"])
+            outcome.done[link.name] = {
+                tenant_id: described.get(tenant_id, {}) for tenant_id in batch.tenant_ids if tenant_id not in at_fault
+            }
+            _drop(batch, outcome, result.set_aside)
+
+
+@contextmanager
+def _isolated(batch: Batch, link: Link, outcome: Outcome) -> Iterator[None]:
+    """Keep what earlier links wrote for a single tenant when this link raises; let a larger batch be halved."""
+    if len(batch.tenants) > 1:
+        yield
+        return
+    try:
+        with batch.connection.transaction():
+            yield
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except Exception as error:
+        logger.warning("Error processing tenant production: %s in %s", batch.tenant_ids[0], link.name, exc_info=True)
+        reason = f"{type(error).__name__}: {error}"
+        _drop(batch, outcome, set_aside_of([(batch.tenant_ids[0], link.name, reason, BUG_REMEDY)]))
+
+
+def _drop(batch: Batch, outcome: Outcome, set_aside: pd.DataFrame) -> None:
+    if len(set_aside):
+        outcome.set_aside = _joined(outcome.set_aside, set_aside)
+        batch.tenants = batch.tenants[~batch.tenants["tenant_id"].isin(set_aside["tenant_id"])].reset_index(drop=True)
+
+
+def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    parts = [part[list(SET_ASIDE_COLUMNS)] for part in (first, second) if len(part)]
+    return pd.concat(parts, ignore_index=True).drop_duplicates("tenant_id") if parts else set_aside_of()
+
+
+def usable_tenants(
+    tenants: pd.DataFrame, tenant_ids: Sequence[str], plan_date: date
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split tenants into those that can be planned, with their run_date, and those set aside with the remedy."""
+    problems: list[tuple[str, str, str, str]] = []
+    known = tenants.set_index("tenant_id", drop=False)
+    for tenant_id in tenant_ids:
+        if tenant_id not in known.index:
+            problems.append(
+                (
+                    tenant_id,
+                    "",
+                    "The tenant is unknown.",
+                    f"Add it: daybreak tenant add {tenant_id} --timezone ZONE --country CC.",
+                )
+            )
+        elif known.at[tenant_id, "status"] != "active":
+            problems.append(
+                (
+                    tenant_id,
+                    "",
+                    f"The tenant is {known.at[tenant_id, 'status']}.",
+                    f"Activate it: daybreak tenant resume {tenant_id}.",
+                )
+            )
+        elif not is_time_zone(known.at[tenant_id, "timezone"]):
+            problems.append(
+                (
+                    tenant_id,
+                    "",
+                    f"The time zone {known.at[tenant_id, 'timezone']!r} is invalid.",
+                    f"Correct it: daybreak tenant set {tenant_id} --timezone ZONE.",
+                )
+            )
+    unusable = set_aside_of(problems)
+    usable = tenants[~tenants["tenant_id"].isin(unusable["tenant_id"])].reset_index(drop=True)
+    run_dates = [plan_date - timedelta(days=int(lead)) for lead in usable["plan_lead_days"]]
+    return usable.assign(run_date=pd.Series(run_dates, dtype=object)), unusable
+
+
+def opening_instants(tenants: pd.DataFrame, hours: pd.DataFrame, plan_date: date) -> Mapping[tuple[str, str], datetime]:
+    """When each location with opening hours opens on a date, as instants in UTC; '' as location stands for the others."""
+    zones = {row.tenant_id: ZoneInfo(row.timezone) for row in tenants.itertuples()}
+    opened = {
+        (tenant_id, ""): datetime.combine(plan_date, ASSUMED_OPENING, zone).astimezone(UTC)
+        for tenant_id, zone in zones.items()
+    }
+    for row in hours[hours["weekday"] == plan_date.weekday()].itertuples():
+        opened[row.tenant_id, row.location_id] = datetime.combine(
+            plan_date, row.opens_at, zones[row.tenant_id]
+        ).astimezone(UTC)
+    return opened

@@ -1,0 +1,51 @@
+"""The only place that calls Dagster's private functions: event writing that its public interface cannot do in batches.
+
+A run over thousands of tenants writes one materialization per tenant and asset, each with metadata of its own, and marks
+only the tenants it set aside as failed. tests/definitions/test_dagster_events.py is the contract test: it fails when a
+Dagster release changes what these calls do.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+from dagster._core.events import (
+    AssetMaterializationPlannedData,
+    DagsterEvent,
+    DagsterEventBatchMetadata,
+)
+
+
+def report_materializations(
+    context: dg.AssetExecutionContext, materializations: Sequence[dg.AssetMaterialization]
+) -> None:
+    """Record materializations of partitions, written in batches of DAGSTER_EVENT_BATCH_SIZE."""
+    step = context.op_execution_context._step_execution_context
+    batch_id = uuid.uuid4().hex
+    for n, materialization in enumerate(materializations, start=1):
+        batch = DagsterEventBatchMetadata(batch_id, n == len(materializations))
+        DagsterEvent.asset_materialization(step, materialization, batch)
+
+
+def mark_failed(context: dg.AssetExecutionContext, partitions: Iterable[tuple[dg.AssetKey, str]]) -> None:
+    """Show partitions as failed in the grid.
+
+    Dagster shows a partition as failed that was planned and not materialized in a run that ended in failure, so the
+    caller must end the run with one.
+    """
+    step_key = context.op_execution_context._step_execution_context.step.key
+    events = [
+        DagsterEvent.build_asset_materialization_planned_event(
+            context.run.job_name, step_key, AssetMaterializationPlannedData(asset_key, partition=partition)
+        )
+        for asset_key, partition in partitions
+    ]
+    batch_id = uuid.uuid4().hex
+    for n, event in enumerate(events, start=1):
+        context.instance.report_dagster_event(
+            event,
+            context.run.run_id,
+            logging.DEBUG,
+            batch_metadata=DagsterEventBatchMetadata(batch_id, n == len(events)),
+        )

@@ -1,0 +1,190 @@
+"""The daily batch: five assets made in one run for any number of tenants, each tenant with an outcome of its own."""
+
+import platform
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import dagster as dg
+import pandas as pd
+
+from planning_assets import demand_history, forecasts, inventory_projections, procurement_plans, production_plans
+from planning_assets.chunk import Order, Outcome, plan_chunk
+from planning_assets.closing import close_executions
+from planning_assets.dagster_events import mark_failed, report_materializations
+from planning_assets.link import Link
+from planning_assets.partitions import key_of, tenant_days
+from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
+from planning_assets.summaries import table
+from resources import vocabulary
+from resources.clock import Clock
+from resources.dagster_resources import ClockResource, StoreResource
+from resources.store.database import Connection, Store
+from resources.store.executions import add_events, start_executions
+from resources.store.inputs import read_tenants
+from resources.store.plans import mark_reported, record_failures, resolve_failures, up_to_date
+
+LINKS: tuple[Link, ...] = (
+    demand_history.LINK,
+    forecasts.LINK,
+    production_plans.LINK,
+    procurement_plans.LINK,
+    inventory_projections.LINK,
+)
+"""The chain, in order. Each link reads the ones before it."""
+
+
+def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
+    """The batch's assets over a window of dates that begins at `window_start`."""
+    partitions = tenant_days(window_start)
+
+    @dg.multi_asset(
+        name="daily_plan",
+        specs=[link.spec.replace_attributes(partitions_def=partitions) for link in LINKS],
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def daily_plan(
+        context: dg.AssetExecutionContext, config: DayConfig, store: StoreResource, clock: ClockResource
+    ) -> Iterator[dg.MaterializeResult]:
+        # Each tenant is reported with an event of its own; an output would be one event for all of them.
+        yield from ()
+        scope = scope_of(context, config, window_start, clock.now())
+        selected = [link.name for link in LINKS if link.spec.key in context.selected_asset_keys]
+        total = sum(len(day.tenant_ids) for day in scope.days)
+        planned, failed = 0, []
+        with store.open() as opened:
+            for chunk in scope.chunks(config.chunk_tenants):
+                due = _due(context, opened, chunk, selected) if config.skip_up_to_date else list(chunk.tenant_ids)
+                planned += len(chunk.tenant_ids) - len(due)
+                if due:
+                    outcome = run_chunk(
+                        context,
+                        opened,
+                        clock.now,
+                        Day(chunk.on, due),
+                        selected,
+                        scope,
+                        config.workflow or vocabulary.DAILY_OPERATIONS,
+                    )
+                    planned += len(due) - len(outcome.set_aside)
+                    failed.append(outcome.set_aside.assign(plan_date=chunk.on))
+                context.log.info(f"{planned} of {total} tenant days planned, {sum(map(len, failed))} set aside")
+            set_aside = pd.concat(failed, ignore_index=True) if failed else pd.DataFrame()
+            _finish(context, opened, clock.now, config.workflow or vocabulary.DAILY_OPERATIONS, planned, set_aside)
+
+    return daily_plan
+
+
+def run_chunk(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    now: Clock,
+    day: Day,
+    selected: Sequence[str],
+    scope: Scope,
+    workflow: str,
+) -> Outcome:
+    """Plan one chunk: executions opened, plans written, executions closed, events reported."""
+    with store.transaction() as connection:
+        known = list(read_tenants(connection, day.tenant_ids)["tenant_id"])
+        executions = start_executions(
+            connection,
+            workflow,
+            scope.type,
+            scope.triggered_by,
+            known,
+            day.on,
+            len(selected),
+            context.run.run_id,
+            platform.node(),
+            now(),
+        )
+    register_tenants(context.instance, known)
+
+    def settle(connection: Connection, outcome: Outcome) -> None:
+        touched = set(outcome.set_aside["tenant_id"]).union(*map(set, outcome.done.values()))
+        close_executions(connection, {t: e for t, e in executions.items() if t in touched}, outcome, selected, now)
+        at_fault = outcome.set_aside[outcome.set_aside["tenant_id"].isin(known)]
+        record_failures(connection, workflow, day.on, at_fault, context.run.run_id, now())
+        resolve_failures(connection, sorted(touched - set(at_fault["tenant_id"])), day.on, now())
+
+    order = Order(LINKS, selected, day.on, context.run.run_id, now())
+    outcome = plan_chunk(store, order, day.tenant_ids, settle)
+    complete = [tenant_id for tenant_id in known if tenant_id not in set(outcome.set_aside["tenant_id"])]
+    _report(context, day.on, outcome, selected)
+    with store.transaction() as connection:
+        mark_reported(connection, day.on, complete)
+    return outcome
+
+
+def _due(context: dg.AssetExecutionContext, store: Store, day: Day, selected: Sequence[str]) -> list[str]:
+    """The tenants whose plan is not up to date. One that is, but whose event a kill swallowed, gets its event here."""
+    with store.transaction() as connection:
+        tenants = read_tenants(connection, day.tenant_ids)
+        run_dates = {
+            row.tenant_id: day.on - pd.Timedelta(days=row.plan_lead_days).to_pytimedelta()
+            for row in tenants.itertuples()
+        }
+        state = up_to_date(connection, list(run_dates), day.on, run_dates)
+    current = state[state["is_current"]]
+    unreported = list(current.loc[~current["is_reported"], "tenant_id"])
+    if unreported:
+        context.log.info(
+            f"{len(unreported)} tenants were planned by a run that died before reporting; reporting them now"
+        )
+        restored = {"restored": dg.MetadataValue.text("planned by an earlier run that died before reporting")}
+        _report(context, day.on, Outcome({name: dict.fromkeys(unreported, restored) for name in selected}), selected)
+        with store.transaction() as connection:
+            mark_reported(connection, day.on, unreported)
+    settled = set(current["tenant_id"])
+    return [tenant_id for tenant_id in day.tenant_ids if tenant_id not in settled]
+
+
+def _report(context: dg.AssetExecutionContext, on: date, outcome: Outcome, selected: Sequence[str]) -> None:
+    report_materializations(
+        context,
+        [
+            dg.AssetMaterialization(name, partition=key_of(on, tenant_id), metadata=metadata)
+            for name in selected
+            for tenant_id, metadata in outcome.done.get(name, {}).items()
+        ],
+    )
+    missing = [
+        (dg.AssetKey(name), key_of(on, tenant_id))
+        for tenant_id in outcome.set_aside["tenant_id"]
+        for name in selected
+        if tenant_id not in outcome.done.get(name, {})
+    ]
+    if missing:
+        mark_failed(context, missing)
+
+
+def _finish(
+    context: dg.AssetExecutionContext, store: Store, now: Clock, workflow: str, planned: int, set_aside: pd.DataFrame
+) -> None:
+    """Write the run's event and end it: in failure, naming them, when tenants were set aside."""
+    stats = {
+        "workflow_name": workflow,
+        "execution_id": context.run.run_id,
+        "tenants_processed": planned + len(set_aside),
+        "tenants_affected": sorted(set_aside["tenant_id"].unique()) if len(set_aside) else [],
+        "timestamp": now().isoformat(),
+    }
+    event = vocabulary.EVENT_WORKFLOW_FAILED if len(set_aside) else vocabulary.EVENT_WORKFLOW_COMPLETED
+    with store.transaction() as connection:
+        add_events(connection, [(event, context.run.run_id, None, stats)], now())
+    if not len(set_aside):
+        context.log.info(f"{vocabulary.PRODUCTION_PLANNING_COMPLETED}: {planned} tenant days")
+        return
+    rows = [(row.plan_date, row.tenant_id, row.link, row.reason, row.remedy) for row in set_aside.itertuples()]
+    for on, tenant_id, link, reason, remedy in rows:
+        context.log.error(f"{vocabulary.TENANT_PROCESSING_FAILED}: {tenant_id} on {on}, {link}: {reason} {remedy}")
+    if not planned:
+        context.log.error(vocabulary.PRODUCTION_PLANNING_FAILED)
+    names = ", ".join(f"{tenant_id} ({link}: {reason})" for _, tenant_id, link, reason, _ in rows[:10])
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    raise dg.Failure(
+        f"{len(rows)} of {planned + len(rows)} tenant days were set aside: {names}{more}. The others are planned.",
+        metadata={"set_aside": table(["date", "tenant", "link", "reason", "remedy"], rows)},
+        allow_retries=False,
+    )

@@ -1,0 +1,86 @@
+"""Demand history, the first link: what was sold on open days, one compact panel per tenant."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+import numpy as np
+
+from planning.demand import DemandHistory, build_demand_history
+from planning_assets.link import Batch, Link, Metadata
+from planning_assets.summaries import table
+from resources.store.inputs import read_events, read_opening_hours, read_sales_panel, refresh_demand_panels
+
+
+def compute(batch: Batch) -> DemandHistory:
+    """Units demanded per location, product and day before each tenant's run date; closed days are missing, not zero.
+
+    The stored panels are first brought up to date with the sales rows, so that mornings read one row per series.
+    """
+    first, last = batch.history_window
+    refresh_demand_panels(batch.connection, batch.tenant_ids, batch.now)
+    return build_demand_history(
+        read_sales_panel(batch.connection, batch.tenant_ids, first, last),
+        batch.tenants,
+        read_opening_hours(batch.connection, batch.tenant_ids),
+        read_events(batch.connection, batch.tenant_ids, first, last),
+    )
+
+
+def write(_batch: Batch, _result: DemandHistory) -> None:
+    """Nothing more: the panel is stored by `compute`, the rest follows from it and the calendar."""
+
+
+def describe(batch: Batch, result: DemandHistory) -> Mapping[str, Metadata]:
+    """Series, days and how many of them were closed, inferred closed or sold out."""
+    panel = result.panel
+    described = {}
+    for tenant_id, rows in panel.keys.groupby("tenant_id").indices.items():
+        demand, is_open = panel["demand_units"][rows], panel["is_open"][rows]
+        daily = np.nansum(demand, axis=0)
+        weeks = [
+            (panel.dates[-7 * n].isoformat(), float(daily[-7 * n : (-7 * n + 7) or None].sum()))
+            for n in range(4, 0, -1)
+        ]
+        described[str(tenant_id)] = {
+            "dagster/row_count": dg.MetadataValue.int(len(rows)),
+            "units": dg.MetadataValue.float(float(np.nansum(demand))),
+            "open_days": dg.MetadataValue.int(int(is_open.any(axis=0).sum())),
+            "inferred_closed_days": dg.MetadataValue.int(int(panel["is_inferred_closed"][rows].any(axis=0).sum())),
+            "sold_out_rows": dg.MetadataValue.int(int(panel["is_sold_out"][rows].sum())),
+            "last_weeks": table(["week from", "units"], weeks),
+        }
+    return described
+
+
+LINK = Link(
+    spec=dg.AssetSpec(
+        "demand_history",
+        deps=["sales", "calendar", "products"],
+        description=(
+            "Units demanded per location, product and day, up to the day before the plan is made. Closed days are "
+            "missing, never zero; days on which a product sold out are marked, since demand was higher."
+        ),
+        group_name="demand",
+        owners=["team:daybreak"],
+        kinds={"postgres", "python"},
+        skippable=True,
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                [
+                    dg.TableColumn("tenant_id", "text", description="tenant"),
+                    dg.TableColumn("location_id", "text", description="point of sale"),
+                    dg.TableColumn("product_id", "text", description="product"),
+                    dg.TableColumn("first_on", "date", description="date of the first element"),
+                    dg.TableColumn("sales_units", "real[]", description="units sold per day, null where none recorded"),
+                    dg.TableColumn("is_sold_out", "boolean[]", description="whether the product ran out that day"),
+                    dg.TableColumn("sales_version", "bigint", description="version of the sales it was built from"),
+                ]
+            ),
+            "dagster/table_name": "facts.demand_panel",
+        },
+    ),
+    compute=compute,
+    write=write,
+    load=compute,
+    describe=describe,
+)

@@ -1,0 +1,20 @@
+"""The jobs that schedules and people launch. Each runs in one process: many tenants a run, not many processes a tenant."""
+
+import dagster as dg
+
+from planning_assets.daily_plan import LINKS
+from planning_assets.validation_metrics import NAME as VALIDATION_METRICS
+
+DAILY_PLAN_JOB = dg.define_asset_job(
+    "daily_plan_job",
+    selection=dg.AssetSelection.assets(*(link.name for link in LINKS)),
+    description="Plan a date for any set of tenants: demand history, forecasts, production, procurement and projection.",
+    executor_def=dg.in_process_executor,
+)
+
+FORECAST_VALIDATION_JOB = dg.define_asset_job(
+    "forecast_validation_job",
+    selection=dg.AssetSelection.assets(VALIDATION_METRICS),
+    description="Score the stored forecasts of a finished day against what was sold.",
+    executor_def=dg.in_process_executor,
+)

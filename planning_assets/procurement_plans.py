@@ -1,0 +1,152 @@
+"""Procurement plans: which ingredients are needed when, and what to order from whom."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import dagster as dg
+import pandas as pd
+
+from planning.frames import exceptions_of, set_aside_of
+from planning.procurement import ProcurementPlans, plan_procurement
+from planning_assets.link import Batch, Link, Metadata
+from planning_assets.stock import opening_stock
+from planning_assets.summaries import table
+from resources.store.inputs import (
+    read_items,
+    read_open_orders,
+    read_purchase_lines,
+    read_recipes,
+    read_requirements,
+    read_supplier_items,
+    read_supplier_prices,
+    read_suppliers,
+)
+from resources.store.plans import write_procurement
+
+
+def compute(batch: Batch) -> ProcurementPlans:
+    """Ingredient requirements over 14 days, net of stock and orders on their way, and purchase lines per supplier."""
+    connection, tenant_ids, run_dates = batch.connection, batch.tenant_ids, batch.run_dates
+    stock = opening_stock(batch)
+    result = plan_procurement(
+        batch.results["production_plans"].planned,
+        recipes=read_recipes(connection, tenant_ids, run_dates),
+        items=read_items(connection, tenant_ids),
+        suppliers=read_suppliers(connection, tenant_ids),
+        supplier_items=read_supplier_items(connection, tenant_ids),
+        supplier_prices=read_supplier_prices(connection, tenant_ids, run_dates),
+        opening_lots=stock.lots,
+        open_orders=read_open_orders(connection, tenant_ids, batch.plan_date, run_dates),
+        tenants=batch.tenants,
+        plan_date=batch.plan_date,
+    )
+    planned = stock.exceptions[~stock.exceptions["tenant_id"].isin(result.set_aside["tenant_id"])]
+    parts = [part for part in (result.exceptions, planned) if len(part)]
+    return replace(result, exceptions=pd.concat(parts, ignore_index=True)) if parts else result
+
+
+def write(batch: Batch, result: ProcurementPlans) -> None:
+    """A new revision; lines that must be ordered today become orders where the tenant approves by itself."""
+    auto_approve = dict(zip(batch.tenants["tenant_id"], batch.tenants["auto_approve"], strict=True))
+    write_procurement(
+        batch.connection,
+        batch.write_context,
+        result.requirements,
+        result.purchase_lines,
+        result.exceptions,
+        auto_approve,
+    )
+
+
+def load(batch: Batch) -> ProcurementPlans:
+    """The active requirements and purchase lines, for a run of the projection alone."""
+    return ProcurementPlans(
+        requirements=read_requirements(batch.connection, batch.tenant_ids, batch.plan_date),
+        purchase_lines=read_purchase_lines(batch.connection, batch.tenant_ids, batch.plan_date),
+        exceptions=exceptions_of(),
+        set_aside=set_aside_of(),
+    )
+
+
+def describe(batch: Batch, result: ProcurementPlans) -> Mapping[str, Metadata]:
+    """Purchase lines, suppliers, amount, what is late, and the lines to order first."""
+    described = {}
+    run_dates = batch.run_dates
+    lines_of = dict(tuple(result.purchase_lines.groupby("tenant_id")))
+    exceptions = result.exceptions.groupby("tenant_id").size()
+    for tenant_id, rows in result.requirements.keys.groupby("tenant_id").indices.items():
+        lines = lines_of.get(tenant_id, result.purchase_lines.iloc[:0]).sort_values(
+            ["order_by", "supplier_id", "item_id"]
+        )
+        described[str(tenant_id)] = {
+            "dagster/row_count": dg.MetadataValue.int(len(lines)),
+            "items_required": dg.MetadataValue.int(len(rows)),
+            "suppliers": dg.MetadataValue.int(int(lines["supplier_id"].nunique())),
+            "amount": dg.MetadataValue.float(float(lines["amount"].sum())),
+            "lines_to_order_today": dg.MetadataValue.int(int((lines["order_by"] <= run_dates[str(tenant_id)]).sum())),
+            "late_lines": dg.MetadataValue.int(int(lines["is_late"].sum())),
+            "exceptions": dg.MetadataValue.int(int(exceptions.get(tenant_id, 0))),
+            "purchases": table(
+                ["order by", "supplier", "item", "packs", "quantity", "delivery", "amount"],
+                [
+                    (
+                        row.order_by,
+                        row.supplier_id,
+                        row.item_id,
+                        row.packs,
+                        float(row.quantity),
+                        row.delivery_on,
+                        float(row.amount),
+                    )
+                    for row in lines.itertuples()
+                ],
+            ),
+        }
+    return described
+
+
+LINK = Link(
+    spec=dg.AssetSpec(
+        "procurement_plans",
+        deps=["production_plans", "recipes", "suppliers", "stock", "orders"],
+        description=(
+            "Ingredient requirements over 14 days by recipe explosion, net of usable stock and orders on their way, and "
+            "purchase lines per supplier with lead days, delivery weekdays, packs and minimums, pegged to products."
+        ),
+        group_name="planning",
+        owners=["team:daybreak"],
+        kinds={"postgres", "python"},
+        skippable=True,
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                [
+                    dg.TableColumn("tenant_id", "text", description="tenant"),
+                    dg.TableColumn("plan_date", "date", description="first selling day, in the tenant's time zone"),
+                    dg.TableColumn("location_id", "text", description="receiving location"),
+                    dg.TableColumn("supplier_id", "text", description="supplier"),
+                    dg.TableColumn("item_id", "text", description="ingredient or packaging"),
+                    dg.TableColumn("order_by", "date", description="last day to order"),
+                    dg.TableColumn("delivery_on", "date", description="day of delivery"),
+                    dg.TableColumn("needed_on", "date", description="first day whose requirement it covers"),
+                    dg.TableColumn(
+                        "net_quantity",
+                        "numeric",
+                        description="required beyond stock and orders, base units (kg, L, unit)",
+                    ),
+                    dg.TableColumn("packs", "integer", description="packs to order"),
+                    dg.TableColumn("quantity", "numeric", description="packs times pack quantity, base units"),
+                    dg.TableColumn(
+                        "amount", "numeric", description="tenant's currency; null where the price is unknown"
+                    ),
+                    dg.TableColumn("peg_product_ids", "text[]", description="products that need it"),
+                    dg.TableColumn("peg_shares", "numeric[]", description="their shares, summing to 1"),
+                ]
+            ),
+            "dagster/table_name": "plans.purchase_line",
+        },
+    ),
+    compute=compute,
+    write=write,
+    load=load,
+    describe=describe,
+)

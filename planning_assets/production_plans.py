@@ -1,0 +1,131 @@
+"""Production plans: what to bake, in batches, each with the money it is expected to make."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from planning.frames import PLAN_DAYS, exceptions_of, set_aside_of
+from planning.production import ProductionPlans, plan_production
+from planning_assets.link import Batch, Link, Metadata
+from planning_assets.stock import opening_stock
+from planning_assets.summaries import table
+from resources.store.inputs import (
+    read_assortment,
+    read_customer_orders,
+    read_planned_production,
+    read_products,
+)
+from resources.store.plans import write_production
+
+
+def compute(batch: Batch) -> ProductionPlans:
+    """Batches per product for the plan date by expected marginal profit, and tentative quantities for the days after."""
+    connection, tenant_ids = batch.connection, batch.tenant_ids
+    return plan_production(
+        batch.results["forecasts"].panel,
+        assortment=read_assortment(connection, tenant_ids),
+        products=read_products(connection, tenant_ids, batch.run_dates),
+        orders=read_customer_orders(connection, tenant_ids, batch.plan_date, PLAN_DAYS, batch.run_dates),
+        opening_lots=opening_stock(batch).lots,
+        tenants=batch.tenants,
+        plan_date=batch.plan_date,
+    )
+
+
+def write(batch: Batch, result: ProductionPlans) -> None:
+    """A new revision per production location supersedes the old one."""
+    write_production(batch.connection, batch.write_context, result.lines, result.exceptions)
+
+
+def load(batch: Batch) -> ProductionPlans:
+    """The active plan's quantities, for a run that starts below them."""
+    planned = read_planned_production(batch.connection, batch.tenant_ids, batch.plan_date)
+    return ProductionPlans(lines=planned.keys, planned=planned, exceptions=exceptions_of(), set_aside=set_aside_of())
+
+
+def describe(_batch: Batch, result: ProductionPlans) -> Mapping[str, Metadata]:
+    """Batches, units, expected profit, waste and lost sales, and the sheet's largest lines."""
+    described = {}
+    exceptions = result.exceptions.groupby("tenant_id").size()
+    for tenant_id, lines in result.lines.groupby("tenant_id"):
+        largest = lines.sort_values(["quantity_units", "product_id"], ascending=[False, True])
+        described[str(tenant_id)] = {
+            "dagster/row_count": dg.MetadataValue.int(len(lines)),
+            "units": dg.MetadataValue.float(float(lines["quantity_units"].sum())),
+            "batches": dg.MetadataValue.int(int(lines["batches"].sum())),
+            "expected_profit": dg.MetadataValue.float(float(lines["expected_profit"].sum())),
+            "expected_waste_units": dg.MetadataValue.float(float(lines["expected_waste_units"].sum())),
+            "expected_lost_units": dg.MetadataValue.float(float(lines["expected_lost_units"].sum())),
+            "lines_without_cost": dg.MetadataValue.int(int(lines["is_default_critical_ratio"].sum())),
+            "exceptions": dg.MetadataValue.int(int(exceptions.get(tenant_id, 0))),
+            "sheet": table(
+                ["location", "product", "batches", "units", "expected", "waste", "lost", "profit", "limited by"],
+                [
+                    (
+                        row.location_id,
+                        row.product_id,
+                        row.batches,
+                        float(row.quantity_units),
+                        float(row.mean_demand_units),
+                        float(row.expected_waste_units),
+                        float(row.expected_lost_units),
+                        float(row.expected_profit),
+                        row.limited_by,
+                    )
+                    for row in largest.itertuples()
+                ],
+            ),
+        }
+    return described
+
+
+LINK = Link(
+    spec=dg.AssetSpec(
+        "production_plans",
+        deps=["forecasts", "products", "orders", "stock"],
+        description=(
+            "Batches to make per product and production location for the plan date: as many as each add expected profit "
+            "(newsvendor), with expected waste, lost sales and what limited the line; tentative quantities for 13 days after."
+        ),
+        group_name="planning",
+        owners=["team:daybreak"],
+        kinds={"postgres", "python"},
+        skippable=True,
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                [
+                    dg.TableColumn("tenant_id", "text", description="tenant"),
+                    dg.TableColumn("plan_date", "date", description="first selling day, in the tenant's time zone"),
+                    dg.TableColumn("location_id", "text", description="where it is made"),
+                    dg.TableColumn("product_id", "text", description="product"),
+                    dg.TableColumn(
+                        "critical_ratio", "numeric", description="share of days on which demand should be met, 0 to 1"
+                    ),
+                    dg.TableColumn("optimal_units", "numeric", description="units before rounding to batches"),
+                    dg.TableColumn("batches", "integer", description="batches to make"),
+                    dg.TableColumn("quantity_units", "numeric", description="units to make"),
+                    dg.TableColumn("expected_waste_units", "numeric", description="units expected to be left over"),
+                    dg.TableColumn(
+                        "expected_lost_units", "numeric", description="units of demand expected to be missed"
+                    ),
+                    dg.TableColumn(
+                        "expected_profit", "numeric", description="tenant's currency; null where a cost is unknown"
+                    ),
+                    dg.TableColumn(
+                        "batch_marginal_values",
+                        "numeric[]",
+                        description="expected gain of each batch, tenant's currency",
+                    ),
+                    dg.TableColumn(
+                        "horizon_units", "numeric[]", description="units per day, 14 days, from the second on tentative"
+                    ),
+                ]
+            ),
+            "dagster/table_name": "plans.production_line",
+        },
+    ),
+    compute=compute,
+    write=write,
+    load=load,
+    describe=describe,
+)

@@ -1,0 +1,65 @@
+"""What a person sees of a materialization: small tables and pictures as Dagster metadata. No planning."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+import numpy as np
+from PIL import Image, ImageDraw
+
+SPARKLINE_SIZE = (240, 44)
+
+LONGEST_INLINE_MARKDOWN = 999
+"""Dagster shows longer markdown behind a link instead of in the page."""
+
+LONGEST_TABLE_ROWS = 12
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:
+    """A table as markdown, cut to the rows that a page shows well, with the count of those left out."""
+    kept = list(rows)
+    shown = kept[:LONGEST_TABLE_ROWS]
+    lines = [_row(columns), _row(["---"] * len(columns)), *(_row([_text(value) for value in row]) for row in shown)]
+    if len(kept) > len(shown):
+        lines.append(f"\n… and {len(kept) - len(shown)} more rows in the store.")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def sparkline(values: np.ndarray, low: np.ndarray, high: np.ndarray, name: str) -> dg.MetadataValue:
+    """A line with its band as a picture small enough to show inline.
+
+    values, low, high: (days,) in the same unit. The picture has four colours and a few hundred bytes.
+    """
+    width, height = SPARKLINE_SIZE
+    top = float(max(np.max(high), np.max(values), 1e-9))
+    x = np.linspace(2, width - 3, len(values))
+
+    def points(series: np.ndarray) -> list[tuple[float, float]]:
+        return [(float(a), float(height - 3 - b / top * (height - 6))) for a, b in zip(x, series, strict=True)]
+
+    picture = Image.new("P", SPARKLINE_SIZE, 0)
+    picture.putpalette([255, 255, 255, 253, 224, 178, 194, 65, 12, 120, 113, 108])
+    draw = ImageDraw.Draw(picture)
+    draw.polygon(points(high) + points(low)[::-1], fill=1)
+    draw.line(points(values), fill=2, width=2)
+    draw.line([(0, height - 1), (width, height - 1)], fill=3)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True, bits=2)
+    text = f"![{name}](data:image/png;base64,{base64.b64encode(file.getvalue()).decode()})"
+    if len(text) > LONGEST_INLINE_MARKDOWN:
+        raise ValueError(f"The picture {name!r} takes {len(text)} characters, too many to show inline.")
+    return dg.MetadataValue.md(text)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _text(value: object) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    # A bar in a name would end the cell.
+    return str(value).replace("|", "/")

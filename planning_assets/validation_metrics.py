@@ -1,0 +1,196 @@
+"""Validation metrics: the stored forecasts of a finished day against what was sold."""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from planning.frames import set_aside_of
+from planning.validation import validate_forecasts
+from planning_assets.chunk import Outcome, usable_tenants
+from planning_assets.closing import close_executions
+from planning_assets.dagster_events import mark_failed, report_materializations
+from planning_assets.link import Metadata
+from planning_assets.partitions import key_of, tenant_days
+from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
+from planning_assets.summaries import table
+from resources import vocabulary
+from resources.clock import Clock
+from resources.dagster_resources import ClockResource, StoreResource
+from resources.store.database import Store
+from resources.store.executions import start_executions
+from resources.store.inputs import read_tenants
+from resources.store.plans import lock_tenants, record_failures, resolve_failures
+from resources.store.validation import read_validation_rows, write_validation
+from resources.store.versions import input_versions
+
+NAME = "validation_metrics"
+
+SPEC = dg.AssetSpec(
+    NAME,
+    deps=["forecasts", "sales"],
+    description=(
+        "How good the forecasts of a finished day were: every stored forecast with that target date, by days ahead, "
+        "overall, per location and per product, beside seasonal naive on the same rows. Null where undefined."
+    ),
+    group_name="quality",
+    owners=["team:daybreak"],
+    kinds={"postgres", "python"},
+    skippable=True,
+    metadata={
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn("tenant_id", "text", description="tenant"),
+                dg.TableColumn("business_date", "date", description="the finished day, in the tenant's time zone"),
+                dg.TableColumn("scope", "text", description="overall, location or product"),
+                dg.TableColumn("days_ahead", "smallint", description="target date minus plan date; 0 is the headline"),
+                dg.TableColumn("wape_pct", "double precision", description="absolute error in % of units sold"),
+                dg.TableColumn(
+                    "mape_pct", "double precision", description="mean absolute error in %, rows with sales only"
+                ),
+                dg.TableColumn("bias_pct", "double precision", description="forecast minus sold in % of units sold"),
+                dg.TableColumn("naive_wape_pct", "double precision", description="seasonal naive on the same rows"),
+                dg.TableColumn("coverage_pct", "double precision", description="forecasts that have an actual, in %"),
+            ]
+        ),
+        "dagster/table_name": "quality.validation_metric",
+    },
+)
+
+
+def build_validation_metrics(window_start: date) -> dg.AssetsDefinition:
+    """The asset over a window of dates that begins at `window_start`."""
+
+    @dg.multi_asset(
+        name="forecast_validation",
+        specs=[SPEC.replace_attributes(partitions_def=tenant_days(window_start))],
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def forecast_validation(
+        context: dg.AssetExecutionContext, config: DayConfig, store: StoreResource, clock: ClockResource
+    ) -> Iterator[dg.MaterializeResult]:
+        # Each tenant is reported with an event of its own; an output would be one event for all of them.
+        yield from ()
+        scope = scope_of(context, config, window_start, clock.now())
+        set_aside = []
+        with store.open() as opened:
+            for chunk in scope.chunks(config.chunk_tenants):
+                outcome = validate_chunk(
+                    opened,
+                    chunk,
+                    scope,
+                    config.workflow or vocabulary.FORECAST_VALIDATION,
+                    context.run.run_id,
+                    clock.now,
+                )
+                register_tenants(context.instance, list(outcome.done[NAME]))
+                report_materializations(
+                    context,
+                    [
+                        dg.AssetMaterialization(NAME, partition=key_of(chunk.on, tenant_id), metadata=metadata)
+                        for tenant_id, metadata in outcome.done[NAME].items()
+                    ],
+                )
+                if len(outcome.set_aside):
+                    mark_failed(
+                        context,
+                        [(SPEC.key, key_of(chunk.on, tenant_id)) for tenant_id in outcome.set_aside["tenant_id"]],
+                    )
+                    set_aside += [
+                        (chunk.on, row.tenant_id, row.reason, row.remedy) for row in outcome.set_aside.itertuples()
+                    ]
+                context.log.info(
+                    f"{chunk.on}: {len(outcome.done[NAME])} tenants validated, {len(outcome.set_aside)} set aside"
+                )
+        if set_aside:
+            named = "; ".join(f"{tenant_id} on {on}: {reason}" for on, tenant_id, reason, _ in set_aside[:10])
+            raise dg.Failure(
+                f"{len(set_aside)} tenant days could not be validated: {named}",
+                metadata={"set_aside": table(["date", "tenant", "reason", "remedy"], set_aside)},
+                allow_retries=False,
+            )
+
+    return forecast_validation
+
+
+def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: str, now: Clock) -> Outcome:
+    """Score the stored forecasts of a finished day and replace the tenants' metrics of that day, in one transaction."""
+    with store.transaction() as connection:
+        lock_tenants(connection, day.tenant_ids)
+        known = read_tenants(connection, day.tenant_ids)
+        tenants, unusable = usable_tenants(known, day.tenant_ids, day.on)
+        executions = start_executions(
+            connection,
+            workflow,
+            scope.type,
+            scope.triggered_by,
+            list(known["tenant_id"]),
+            day.on,
+            1,
+            run_id,
+            platform.node(),
+            now(),
+        )
+        unfinished = [
+            row.tenant_id for row in tenants.itertuples() if now().astimezone(ZoneInfo(row.timezone)).date() <= day.on
+        ]
+        rows = read_validation_rows(connection, [t for t in tenants["tenant_id"] if t not in unfinished], day.on)
+        scored = set(rows["tenant_id"])
+        unscored = [t for t in tenants["tenant_id"] if t not in scored and t not in unfinished]
+        problems = [
+            *((t, NAME, "The day is not over in the tenant's time zone.", "Validate it tomorrow.") for t in unfinished),
+            *(
+                (
+                    t,
+                    NAME,
+                    "There is no forecast for this day.",
+                    f"Plan it first: daybreak plan run --tenant {t} --date {day.on}.",
+                )
+                for t in unscored
+            ),
+        ]
+        parts = [part for part in (unusable.assign(link=NAME), set_aside_of(problems)) if len(part)]
+        set_aside = pd.concat(parts, ignore_index=True) if parts else set_aside_of()
+        metrics = validate_forecasts(rows)
+        write_validation(connection, day.on, metrics, input_versions(connection, sorted(scored)), run_id, now())
+        outcome = Outcome({NAME: dict(_describe(metrics, sorted(scored)))}, set_aside)
+        close_executions(connection, executions, outcome, [NAME], now)
+        record_failures(
+            connection, workflow, day.on, set_aside[set_aside["tenant_id"].isin(known["tenant_id"])], run_id, now()
+        )
+        resolve_failures(connection, sorted(scored), day.on, now())
+    return outcome
+
+
+def _describe(metrics: pd.DataFrame, tenant_ids: Sequence[str]) -> Mapping[str, Metadata]:
+    headline = metrics[metrics["days_ahead"] == 0]
+    overall = headline[headline["scope"] == "overall"].set_index("tenant_id")
+    products = dict(tuple(headline[headline["scope"] == "product"].groupby("tenant_id")))
+    counts = metrics.groupby("tenant_id").size()
+    described = {}
+    for tenant_id in tenant_ids:
+        metadata: dict[str, dg.MetadataValue] = {
+            "dagster/row_count": dg.MetadataValue.int(int(counts.get(tenant_id, 0)))
+        }
+        if tenant_id in overall.index:
+            numbers = overall.loc[tenant_id]
+            for name in ("wape_pct", "naive_wape_pct", "mape_pct", "bias_pct", "coverage_pct", "mae_units"):
+                if np.isfinite(float(numbers[name] if numbers[name] is not None else np.nan)):
+                    metadata[name] = dg.MetadataValue.float(float(numbers[name]))
+            metadata["rows_used"] = dg.MetadataValue.int(int(numbers["rows_used"]))
+        if tenant_id in products:
+            worst = products[tenant_id].sort_values("wape_pct", ascending=False)
+            metadata["products_by_error"] = table(
+                ["product", "forecast", "sold", "WAPE %", "naive WAPE %"],
+                [
+                    (row.product_id, row.forecast_units, row.actual_units, row.wape_pct, row.naive_wape_pct)
+                    for row in worst.itertuples()
+                ],
+            )
+        described[tenant_id] = metadata
+    return described

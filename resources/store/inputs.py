@@ -1,0 +1,701 @@
+"""Reads what a batch of tenants needs for its plans, one query per frame whatever the number of tenants.
+
+A frame has the names of its table's columns, quantities and money as floats with NaN for unknown, dates as dates.
+Nothing is planned here, and nothing that was recorded for a later day than a tenant's run date is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, LiteralString
+
+import numpy as np
+import pandas as pd
+
+from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel
+from resources.store.database import Connection
+
+LOOK_BACK_DAYS = 400
+"""How old a stock count may be. An item last counted before is as good as never counted."""
+
+_DTYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("int2", "int4", "int8"), "int64"),
+    **dict.fromkeys(("text", "varchar", "bpchar"), "str"),
+    "float8": float,
+    "bool": bool,
+    "date": object,
+}
+
+UNCOUNTED_LOT = "uncounted"
+"""The empty lot that opens the stock of an item which was never counted."""
+
+
+@dataclass(frozen=True)
+class StockHistory:
+    """What is known of stock since it was last counted, as `planning.lots.roll_forward` takes it.
+
+    lots: tenant_id, location_id, item_id, as_of, lot_id, quantity, received_on, expires_on, unit_cost. An item that was
+    never counted but moved has one empty lot as of the tenant's first plan.
+    movements: tenant_id, location_id, item_id, occurred_on, quantity_change.
+    receipts: tenant_id, location_id, item_id, received_on, lot_id, quantity, expires_on, unit_cost.
+    consumption: tenant_id, location_id, item_id, consumed_on, quantity.
+    never_counted: tenant_id, location_id, item_id of ingredients and packaging that recipes use.
+    """
+
+    lots: pd.DataFrame
+    movements: pd.DataFrame
+    receipts: pd.DataFrame
+    consumption: pd.DataFrame
+    never_counted: pd.DataFrame
+
+
+def read_tenants(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
+    """The tenants that exist, with their settings."""
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, name, timezone, country, subdivision, currency, tier, status, plan_lead_days, auto_approve,
+               default_critical_ratio::float8 AS default_critical_ratio, is_synthetic
+        FROM master.tenant WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY tenant_id
+        """,
+        tenant_ids,
+    )
+
+
+def refresh_demand_panels(connection: Connection, tenant_ids: Sequence[str], now: datetime | None = None) -> int:
+    """Rebuild the panels that are older than the sales they come from; returns how many series were written.
+
+    A panel is also rebuilt when a product with sales has joined the assortment since. The sales version is held for the
+    transaction, so that no import changes the rows of a panel that claims to show them. `now` is not recorded: a panel
+    is identified by its sales version.
+    """
+    stale = connection.execute(
+        """
+        SELECT input.tenant_id, input.version FROM ops.input_version AS input
+        WHERE input.tenant_id = ANY(%(tenant_ids)s::text[]) AND input.input = 'sales'
+          AND (NOT EXISTS (SELECT FROM facts.demand_panel AS panel
+                           WHERE panel.tenant_id = input.tenant_id AND panel.sales_version = input.version)
+               OR EXISTS (SELECT FROM facts.demand_panel AS panel
+                          WHERE panel.tenant_id = input.tenant_id AND panel.sales_version <> input.version)
+               OR EXISTS (SELECT FROM master.assortment AS series
+                          WHERE series.tenant_id = input.tenant_id
+                            AND NOT EXISTS (SELECT FROM facts.demand_panel AS panel
+                                            WHERE (panel.tenant_id, panel.location_id, panel.product_id)
+                                                = (series.tenant_id, series.location_id, series.product_id))
+                            AND EXISTS (SELECT FROM facts.sales
+                                        WHERE (sales.tenant_id, sales.location_id, sales.product_id)
+                                            = (series.tenant_id, series.location_id, series.product_id))))
+        ORDER BY input.tenant_id FOR NO KEY UPDATE
+        """,
+        {"tenant_ids": list(tenant_ids)},
+    ).fetchall()
+    if not stale:
+        return 0
+    parameters = {"tenant_ids": [row[0] for row in stale], "versions": [row[1] for row in stale]}
+    connection.execute("DELETE FROM facts.demand_panel WHERE tenant_id = ANY(%(tenant_ids)s::text[])", parameters)
+    return connection.execute(
+        """
+        INSERT INTO facts.demand_panel
+            (tenant_id, location_id, product_id, first_on, sales_units, is_sold_out, sales_version)
+        SELECT tenant_id, location_id, product_id, min(business_date),
+               array_agg(CASE WHEN later.n = 0 THEN units END ORDER BY business_date, later.n),
+               array_agg(later.n = 0 AND is_sold_out ORDER BY business_date, later.n), stale.version
+        FROM (
+            SELECT tenant_id, location_id, product_id, business_date, units, is_sold_out,
+                   lead(business_date, 1, last_on + 1) OVER (
+                       PARTITION BY tenant_id, location_id, product_id ORDER BY business_date
+                   ) - business_date AS days_until_next
+            FROM (
+                SELECT tenant_id, location_id, product_id, business_date, sum(quantity_units)::real AS units,
+                       bool_or(sold_out_at IS NOT NULL) AS is_sold_out,
+                       max(business_date) OVER (PARTITION BY tenant_id) AS last_on
+                FROM facts.sales
+                WHERE tenant_id = ANY(%(tenant_ids)s::text[])
+                GROUP BY 1, 2, 3, 4
+            ) AS daily
+        ) AS spaced
+        JOIN master.assortment USING (tenant_id, location_id, product_id)
+        JOIN unnest(%(tenant_ids)s::text[], %(versions)s::bigint[]) AS stale (tenant_id, version) USING (tenant_id)
+        CROSS JOIN LATERAL generate_series(0, days_until_next - 1) AS later (n)
+        GROUP BY tenant_id, location_id, product_id, stale.version
+        """,
+        parameters,
+    ).rowcount
+
+
+def read_sales_panel(connection: Connection, tenant_ids: Sequence[str], first_day: date, last_day: date) -> Panel:
+    """What each active product sold per day at each active location, from first_day through last_day.
+
+    Keys tenant_id, location_id, product_id; `sales_units` (n, days) in units, NaN where nothing is recorded, and
+    `is_sold_out` (n, days) bool. A series without sales is all NaN. Call `refresh_demand_panels` before.
+    """
+    days = (last_day - first_day).days + 1
+    rows = batch_frame(
+        connection,
+        """
+        SELECT series.tenant_id, series.location_id, series.product_id,
+               greatest(panel.first_on - %(first_day)s, 0) AS start,
+               panel.sales_units[seen.low : seen.high] AS sales_units,
+               panel.is_sold_out[seen.low : seen.high] AS is_sold_out
+        FROM master.assortment AS series
+        JOIN master.product USING (tenant_id, product_id)
+        JOIN master.location USING (tenant_id, location_id)
+        LEFT JOIN facts.demand_panel AS panel USING (tenant_id, location_id, product_id)
+        CROSS JOIN LATERAL (
+            SELECT greatest(%(first_day)s - panel.first_on, 0) + 1 AS low, %(last_day)s - panel.first_on + 1 AS high
+        ) AS seen
+        WHERE series.tenant_id = ANY(%(tenant_ids)s::text[])
+          AND series.is_active AND product.is_active AND location.is_active
+        ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+        {"first_day": first_day, "last_day": last_day},
+    )
+    lengths = np.array([len(values or ()) for values in rows["sales_units"]], dtype=int)
+    series = np.repeat(np.arange(len(rows)), lengths)
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    days_at = np.repeat(rows["start"].fillna(0).to_numpy(dtype=int), lengths) + within
+    sales_units = np.full((len(rows), days), np.nan)
+    is_sold_out = np.zeros((len(rows), days), dtype=bool)
+    sales_units[series, days_at] = _flat(rows["sales_units"], float)
+    is_sold_out[series, days_at] = _flat(rows["is_sold_out"], bool)
+    return Panel(
+        rows[["tenant_id", "location_id", "product_id"]],
+        {"sales_units": sales_units, "is_sold_out": is_sold_out},
+        first_day,
+    )
+
+
+def read_opening_hours(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
+    """When locations open: tenant_id, location_id, weekday, opens_at, closes_at."""
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, location_id, weekday, opens_at, closes_at FROM master.opening_hours
+        WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+    )
+
+
+def read_events(connection: Connection, tenant_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
+    """Calendar events of the days: tenant_id, location_id, product_id (missing: all), business_date, kind, name."""
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, location_id, product_id, business_date, kind, name FROM master.calendar_event
+        WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND business_date BETWEEN %(first_day)s AND %(last_day)s
+        ORDER BY tenant_id, business_date, kind, name, location_id, product_id
+        """,
+        tenant_ids,
+        {"first_day": first_day, "last_day": last_day},
+    )
+
+
+def read_products(connection: Connection, tenant_ids: Sequence[str], run_dates: Mapping[str, date]) -> pd.DataFrame:
+    """Products with the shelf life of their item and the price version in force on each tenant's run date.
+
+    That is the highest version among those valid by then. Without one, price and cost are NaN, salvage value and
+    goodwill cost 0, which is what an unstated one is. made_on_weekdays is a list.
+    """
+    return batch_frame(
+        connection,
+        """
+        SELECT product.tenant_id, product.product_id, item.name, item.base_unit, item.shelf_life_days::float8,
+               product.batch_size_units::float8, product.batch_min, product.batch_multiple,
+               product.batch_max_per_day::float8, product.batch_fixed_cost::float8, product.made_on_weekdays,
+               product.daily_estimate_units::float8, product.is_active,
+               price.version::float8 AS price_version, price.unit_price::float8, price.variable_cost::float8,
+               coalesce(price.salvage_value, 0)::float8 AS salvage_value,
+               coalesce(price.goodwill_cost, 0)::float8 AS goodwill_cost
+        FROM unnest(%(tenant_ids)s::text[], %(run_dates)s::date[]) AS run (tenant_id, run_date)
+        JOIN master.product USING (tenant_id)
+        JOIN master.item ON item.tenant_id = product.tenant_id AND item.item_id = product.product_id
+        LEFT JOIN LATERAL (
+            SELECT * FROM master.product_price AS price
+            WHERE price.tenant_id = product.tenant_id AND price.product_id = product.product_id
+              AND price.valid_from <= run.run_date
+            ORDER BY price.version DESC LIMIT 1
+        ) AS price ON true
+        ORDER BY 1, 2
+        """,
+        tenant_ids,
+        run_dates=run_dates,
+    )
+
+
+def read_assortment(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
+    """What is sold where and made where: tenant_id, location_id, product_id, made_at_location_id. Active rows only."""
+    return batch_frame(
+        connection,
+        """
+        SELECT series.tenant_id, series.location_id, series.product_id, series.made_at_location_id
+        FROM master.assortment AS series
+        JOIN master.product USING (tenant_id, product_id)
+        JOIN master.location USING (tenant_id, location_id)
+        WHERE series.tenant_id = ANY(%(tenant_ids)s::text[])
+          AND series.is_active AND product.is_active AND location.is_active
+        ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+    )
+
+
+def read_customer_orders(
+    connection: Connection, tenant_ids: Sequence[str], plan_date: date, days: int, run_dates: Mapping[str, date]
+) -> pd.DataFrame:
+    """Units ordered for each day from plan_date: tenant_id, location_id, product_id, due_on, quantity_units.
+
+    Customer orders placed by the run date, and the standing orders of the day's weekday, added up.
+    """
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, location_id, product_id, due_on, sum(quantity_units)::float8 AS quantity_units
+        FROM (
+            SELECT placed.tenant_id, placed.location_id, placed.product_id, placed.due_on, placed.quantity_units
+            FROM unnest(%(tenant_ids)s::text[], %(run_dates)s::date[]) AS run (tenant_id, run_date)
+            JOIN facts.customer_order AS placed USING (tenant_id)
+            WHERE placed.due_on >= %(plan_date)s AND placed.due_on < %(plan_date)s + %(days)s::int
+              AND placed.ordered_on <= run.run_date
+            UNION ALL
+            SELECT standing.tenant_id, standing.location_id, standing.product_id, day.due_on, standing.quantity_units
+            FROM facts.standing_order AS standing
+            JOIN (SELECT %(plan_date)s + n AS due_on FROM generate_series(0, %(days)s::int - 1) AS n) AS day
+              ON standing.weekday = extract(isodow FROM day.due_on)::int - 1 AND day.due_on >= standing.valid_from
+             AND (standing.valid_to IS NULL OR day.due_on <= standing.valid_to)
+            WHERE standing.tenant_id = ANY(%(tenant_ids)s::text[])
+        ) AS due
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+        """,
+        tenant_ids,
+        {"plan_date": plan_date, "days": days},
+        run_dates,
+    )
+
+
+def read_recipes(connection: Connection, tenant_ids: Sequence[str], run_dates: Mapping[str, date]) -> pd.DataFrame:
+    """Lines of the recipe version in force on the run date, the highest among those valid by then; one row per line.
+
+    tenant_id, output_item_id, version, output_quantity, yield_frac, item_id, quantity, scrap_frac.
+    """
+    return batch_frame(
+        connection,
+        """
+        SELECT recipe.tenant_id, recipe.output_item_id, recipe.version, recipe.output_quantity::float8,
+               recipe.yield_frac::float8, line.item_id, line.quantity::float8, line.scrap_frac::float8
+        FROM (
+            SELECT DISTINCT ON (recipe.tenant_id, recipe.output_item_id) recipe.*
+            FROM unnest(%(tenant_ids)s::text[], %(run_dates)s::date[]) AS run (tenant_id, run_date)
+            JOIN master.recipe USING (tenant_id)
+            WHERE recipe.valid_from <= run.run_date
+            ORDER BY recipe.tenant_id, recipe.output_item_id, recipe.version DESC
+        ) AS recipe
+        JOIN master.recipe_line AS line USING (tenant_id, output_item_id, version)
+        ORDER BY 1, 2, line.item_id
+        """,
+        tenant_ids,
+        run_dates=run_dates,
+    )
+
+
+def read_items(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
+    """Everything stocked, made or bought, with units, shelf life (NaN: keeps), unit cost and safety stock."""
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, item_id, name, kind, base_unit, shelf_life_days::float8, removal_days, unit_cost::float8,
+               safety_stock_quantity::float8
+        FROM master.item WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2
+        """,
+        tenant_ids,
+    )
+
+
+def read_suppliers(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
+    """Suppliers: tenant_id, supplier_id, name, delivery_weekdays (list), order_cutoff_at, min_order_value."""
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, supplier_id, name, delivery_weekdays, order_cutoff_at, min_order_value::float8
+        FROM master.supplier WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2
+        """,
+        tenant_ids,
+    )
+
+
+def read_supplier_items(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
+    """What each supplier offers, in packs of pack_quantity base units. Active rows only."""
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, supplier_id, item_id, priority, lead_days, pack_quantity::float8, min_packs, multiple_packs
+        FROM master.supplier_item WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND is_active ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+    )
+
+
+def read_supplier_prices(
+    connection: Connection, tenant_ids: Sequence[str], run_dates: Mapping[str, date]
+) -> pd.DataFrame:
+    """Prices per pack in force on the run date: tenant_id, supplier_id, item_id, from_packs, version, price_per_pack.
+
+    A version holds all price breaks of a supplier's item; the highest among those valid by then is in force.
+    """
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, supplier_id, item_id, from_packs, version, price_per_pack::float8
+        FROM (
+            SELECT price.*, max(price.version) OVER (PARTITION BY tenant_id, supplier_id, item_id) AS version_in_force
+            FROM unnest(%(tenant_ids)s::text[], %(run_dates)s::date[]) AS run (tenant_id, run_date)
+            JOIN master.supplier_price AS price USING (tenant_id)
+            WHERE price.valid_from <= run.run_date
+        ) AS known
+        WHERE version = version_in_force
+        ORDER BY 1, 2, 3, 4
+        """,
+        tenant_ids,
+        run_dates=run_dates,
+    )
+
+
+def read_open_orders(
+    connection: Connection, tenant_ids: Sequence[str], plan_date: date, run_dates: Mapping[str, date]
+) -> pd.DataFrame:
+    """Deliveries expected from plan_date on, of orders placed by the run date and not by a later day's plan.
+
+    tenant_id, location_id, item_id, lot_id, supplier_id, ordered_on, delivery_on, quantity, expires_on, unit_cost.
+    """
+    return batch_frame(
+        connection,
+        """
+        SELECT ordered.tenant_id, ordered.location_id, ordered.item_id, ordered.order_line_id AS lot_id,
+               ordered.supplier_id, ordered.ordered_on, ordered.delivery_on, ordered.expires_on,
+               ordered.quantity::float8,
+               (ordered.amount / ordered.quantity)::float8 AS unit_cost
+        FROM unnest(%(tenant_ids)s::text[], %(run_dates)s::date[]) AS run (tenant_id, run_date)
+        JOIN facts.purchase_order_line AS ordered USING (tenant_id)
+        WHERE ordered.status = 'open' AND ordered.delivery_on >= %(plan_date)s AND ordered.ordered_on <= run.run_date
+          AND (ordered.plan_date IS NULL OR ordered.plan_date <= %(plan_date)s)
+        ORDER BY 1, 2, 3, 4
+        """,
+        tenant_ids,
+        {"plan_date": plan_date},
+        run_dates,
+    )
+
+
+# Since when the stock of an item is rolled forward: its last count, else the first plan of its tenant.
+_SINCE: LiteralString = """
+    WITH run AS (
+        SELECT * FROM unnest(%(tenant_ids)s::text[], %(run_dates)s::date[]) AS run (tenant_id, run_date)
+    ), counted AS (
+        SELECT lot.tenant_id, lot.location_id, lot.item_id, max(lot.as_of) AS as_of
+        FROM run JOIN facts.stock_lot AS lot USING (tenant_id)
+        WHERE lot.as_of <= run.run_date AND lot.as_of > %(horizon_on)s
+        GROUP BY 1, 2, 3
+    ), started AS (
+        SELECT run.tenant_id, run.run_date, coalesce(min(plan.plan_date), %(plan_date)s) AS first_on
+        FROM run LEFT JOIN plans.plan ON plan.tenant_id = run.tenant_id AND plan.status = 'active'
+             AND plan.plan_date > %(horizon_on)s AND plan.plan_date <= %(plan_date)s
+        GROUP BY 1, 2
+    )
+"""
+
+
+def read_stock_history(
+    connection: Connection, tenant_ids: Sequence[str], plan_date: date, run_dates: Mapping[str, date]
+) -> StockHistory:
+    """What happened to stock between each item's last count by the run date and the opening of plan_date.
+
+    Ingredients are received by open orders and consumed as the active procurement plans of those days required them; a
+    day without a plan takes the matching later day of the last plan before it. Finished products are received by active
+    production plans where they are made, and consumed there by what was sold, or by the sales that the plan expected
+    where sales are not known yet. Counts older than LOOK_BACK_DAYS are not used.
+    """
+    horizon_on = plan_date - timedelta(days=LOOK_BACK_DAYS)
+    parameters = {"plan_date": plan_date, "horizon_on": horizon_on, "last_day": PLAN_DAYS - 1}
+
+    def read(query: LiteralString) -> pd.DataFrame:
+        return batch_frame(connection, _SINCE + query, tenant_ids, parameters, run_dates)
+
+    lots = read(
+        """
+        SELECT lot.tenant_id, lot.location_id, lot.item_id, lot.as_of, lot.lot_id, lot.quantity::float8,
+               lot.received_on, lot.expires_on, coalesce(lot.unit_cost, item.unit_cost)::float8 AS unit_cost
+        FROM counted JOIN facts.stock_lot AS lot USING (tenant_id, location_id, item_id, as_of)
+        JOIN master.item USING (tenant_id, item_id)
+        ORDER BY 1, 2, 3, lot.lot_id
+        """
+    )
+    movements = read(
+        """
+        SELECT moved.tenant_id, moved.location_id, moved.item_id, moved.occurred_on,
+               sum(moved.quantity_change)::float8 AS quantity_change
+        FROM started JOIN facts.stock_movement AS moved USING (tenant_id)
+        LEFT JOIN counted USING (tenant_id, location_id, item_id)
+        WHERE moved.occurred_on >= coalesce(counted.as_of, started.first_on)
+          AND moved.occurred_on < %(plan_date)s AND moved.occurred_on <= started.run_date
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+        """
+    )
+    bought = read(
+        """
+        SELECT ordered.tenant_id, ordered.location_id, ordered.item_id, ordered.delivery_on AS received_on,
+               ordered.order_line_id AS lot_id, ordered.quantity::float8, ordered.expires_on,
+               (ordered.amount / ordered.quantity)::float8 AS unit_cost
+        FROM started JOIN facts.purchase_order_line AS ordered USING (tenant_id)
+        LEFT JOIN counted USING (tenant_id, location_id, item_id)
+        WHERE ordered.status = 'open' AND ordered.delivery_on >= coalesce(counted.as_of, started.first_on)
+          AND ordered.delivery_on < %(plan_date)s AND ordered.ordered_on <= started.run_date
+          AND (ordered.plan_date IS NULL OR ordered.plan_date <= %(plan_date)s)
+        ORDER BY 1, 2, 3, 5
+        """
+    )
+    made = read(_MADE + _MADE_RECEIPTS)
+    used = read(
+        """
+        , covering AS (
+            SELECT tenant_id, plan_date, plan_id, location_id,
+                   least(plan_date + %(last_day)s::int, %(plan_date)s - 1, lead(plan_date) OVER of_place - 1) AS last_on
+            FROM plans.plan
+            WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND kind = 'procurement' AND status = 'active'
+              AND plan_date > %(horizon_on)s AND plan_date < %(plan_date)s
+            WINDOW of_place AS (PARTITION BY tenant_id, location_id ORDER BY plan_date)
+        )
+        SELECT need.tenant_id, need.location_id, need.item_id, need.plan_date + day.n AS consumed_on,
+               need.gross_quantity[day.n + 1]::float8 AS quantity
+        FROM covering JOIN plans.requirement AS need USING (tenant_id, plan_date, plan_id, location_id)
+        JOIN started USING (tenant_id)
+        JOIN master.item USING (tenant_id, item_id)
+        LEFT JOIN counted USING (tenant_id, location_id, item_id)
+        CROSS JOIN LATERAL generate_series(
+            greatest(coalesce(counted.as_of, started.first_on) - need.plan_date, 0), covering.last_on - need.plan_date
+        ) AS day (n)
+        WHERE item.kind <> 'product' AND need.gross_quantity[day.n + 1] > 0
+        ORDER BY 1, 2, 3, 4
+        """
+    )
+    sold = read(_MADE + _MADE_CONSUMPTION)
+    never_counted = read(
+        """
+        SELECT DISTINCT place.tenant_id, place.location_id, item.item_id
+        FROM run
+        JOIN (
+            SELECT DISTINCT tenant_id, made_at_location_id AS location_id FROM master.assortment WHERE is_active
+        ) AS place USING (tenant_id)
+        JOIN master.item USING (tenant_id)
+        WHERE item.kind IN ('ingredient', 'packaging')
+          AND EXISTS (SELECT FROM master.recipe_line AS line
+                      WHERE line.tenant_id = item.tenant_id AND line.item_id = item.item_id)
+          AND NOT EXISTS (SELECT FROM counted WHERE (counted.tenant_id, counted.location_id, counted.item_id)
+                                                 = (place.tenant_id, place.location_id, item.item_id))
+        ORDER BY 1, 2, 3
+        """
+    )
+    started = read("SELECT tenant_id, first_on FROM started")
+    receipts, consumption = _stacked(bought, made), _stacked(used, sold)
+    return StockHistory(
+        _stacked(lots, _empty_lots(lots, [movements, receipts, consumption], started)),
+        movements,
+        receipts,
+        consumption,
+        never_counted,
+    )
+
+
+# Active production of the days before plan_date. A product that lasts one day and was never counted leaves nothing.
+_MADE: LiteralString = """
+    , made AS (
+        SELECT line.*, item.shelf_life_days, started.run_date
+        FROM started JOIN plans.plan USING (tenant_id)
+        JOIN plans.production_line AS line USING (tenant_id, plan_date, plan_id)
+        JOIN master.item ON item.tenant_id = line.tenant_id AND item.item_id = line.product_id
+        LEFT JOIN counted ON counted.tenant_id = line.tenant_id AND counted.location_id = line.location_id
+             AND counted.item_id = line.product_id
+        WHERE plan.kind = 'production' AND plan.status = 'active' AND plan.plan_date < %(plan_date)s
+          AND plan.plan_date > %(horizon_on)s AND plan.plan_date >= coalesce(counted.as_of, started.first_on)
+          AND (counted.as_of IS NOT NULL OR item.shelf_life_days IS DISTINCT FROM 1)
+    )
+"""
+
+_MADE_RECEIPTS: LiteralString = """
+    SELECT tenant_id, location_id, product_id AS item_id, plan_date AS received_on,
+           'made-' || plan_date AS lot_id, horizon_units[1]::float8 AS quantity,
+           plan_date + shelf_life_days - 1 AS expires_on, variable_cost::float8 AS unit_cost
+    FROM made WHERE horizon_units[1] > 0
+    ORDER BY 1, 2, 3, 4
+"""
+
+_MADE_CONSUMPTION: LiteralString = """
+    , sold AS (
+        SELECT sales.tenant_id, series.made_at_location_id AS location_id, sales.product_id, sales.business_date,
+               sum(sales.quantity_units) AS quantity_units
+        FROM facts.sales
+        JOIN master.assortment AS series USING (tenant_id, location_id, product_id)
+        JOIN started USING (tenant_id)
+        WHERE sales.tenant_id = ANY(%(tenant_ids)s::text[]) AND sales.business_date < started.run_date
+          AND sales.business_date > %(horizon_on)s
+        GROUP BY 1, 2, 3, 4
+    ), known AS (
+        SELECT DISTINCT tenant_id, location_id, business_date FROM sold
+    )
+    SELECT made.tenant_id, made.location_id, made.product_id AS item_id, made.plan_date AS consumed_on,
+           used.quantity::float8
+    FROM made
+    LEFT JOIN known ON known.tenant_id = made.tenant_id AND known.location_id = made.location_id
+         AND known.business_date = made.plan_date
+    LEFT JOIN sold ON sold.tenant_id = made.tenant_id AND sold.location_id = made.location_id
+         AND sold.product_id = made.product_id AND sold.business_date = made.plan_date
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN known.tenant_id IS NULL THEN made.expected_sales_units ELSE sold.quantity_units END AS quantity
+    ) AS used
+    WHERE used.quantity > 0
+    ORDER BY 1, 2, 3, 4
+"""
+
+
+def read_forecasts(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> Panel:
+    """The active forecasts of a plan date, as `planning.forecasting` made them."""
+    rows = batch_frame(
+        connection,
+        """
+        SELECT line.tenant_id, line.location_id, line.product_id, line.method, line.method_reason, line.model_version,
+               line.last_history_on, line.mean_units, line.quantile_units, line.is_open
+        FROM plans.plan JOIN plans.forecast AS line USING (tenant_id, plan_date, plan_id)
+        WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
+          AND plan.kind = 'forecast' AND plan.status = 'active'
+        ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+        {"plan_date": plan_date},
+    )
+    return Panel(
+        rows.drop(columns=["mean_units", "quantile_units", "is_open"]),
+        {
+            "mean_units": _matrix(rows["mean_units"]),
+            "quantile_units": _matrix(rows["quantile_units"], (PLAN_DAYS, len(QUANTILE_LEVELS))),
+            "is_open": _matrix(rows["is_open"]).astype(bool),
+        },
+        plan_date,
+    )
+
+
+def read_planned_production(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> Panel:
+    """The active production plans' `horizon_units` (n, 14): keys tenant_id, location_id (where made), product_id."""
+    rows = batch_frame(
+        connection,
+        """
+        SELECT line.tenant_id, line.location_id, line.product_id, line.horizon_units::float8[]
+        FROM plans.plan JOIN plans.production_line AS line USING (tenant_id, plan_date, plan_id)
+        WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
+          AND plan.kind = 'production' AND plan.status = 'active'
+        ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+        {"plan_date": plan_date},
+    )
+    return Panel(rows.drop(columns="horizon_units"), {"horizon_units": _matrix(rows["horizon_units"])}, plan_date)
+
+
+def read_requirements(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> Panel:
+    """The active requirements, in base units: keys with opening and safety stock, five matrices of (n, 14)."""
+    rows = batch_frame(
+        connection,
+        """
+        SELECT line.tenant_id, line.location_id, line.item_id, line.opening_quantity::float8,
+               line.safety_stock_quantity::float8, line.gross_quantity::float8[],
+               line.scheduled_receipts_quantity::float8[], line.net_quantity::float8[],
+               line.planned_receipts_quantity::float8[], line.projected_on_hand_quantity::float8[]
+        FROM plans.plan JOIN plans.requirement AS line USING (tenant_id, plan_date, plan_id)
+        WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
+          AND plan.kind = 'procurement' AND plan.status = 'active'
+        ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+        {"plan_date": plan_date},
+    )
+    arrays = list(rows.columns[5:])
+    return Panel(rows.drop(columns=arrays), {name: _matrix(rows[name]) for name in arrays}, plan_date)
+
+
+def read_purchase_lines(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> pd.DataFrame:
+    """The purchase lines of the active procurement plans, with status and the expiry that a fresh delivery would have.
+
+    Lines with status `ordered` are open orders already, and come with `read_open_orders` too.
+    """
+    return batch_frame(
+        connection,
+        """
+        SELECT line.tenant_id, line.location_id, line.supplier_id, line.item_id, line.line_id, line.order_by,
+               line.delivery_on, line.needed_on, line.net_quantity::float8, line.packs, line.pack_quantity::float8,
+               line.quantity::float8, line.price_per_pack::float8, line.amount::float8, line.status, line.is_late,
+               line.reason, line.peg_product_ids, line.peg_shares::float8[],
+               line.delivery_on + item.shelf_life_days - 1 AS expires_on
+        FROM plans.plan JOIN plans.purchase_line AS line USING (tenant_id, plan_date, plan_id)
+        JOIN master.item ON item.tenant_id = line.tenant_id AND item.item_id = line.item_id
+        WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
+          AND plan.kind = 'procurement' AND plan.status = 'active'
+        ORDER BY 1, line.order_by, 2, 3, 4
+        """,
+        tenant_ids,
+        {"plan_date": plan_date},
+    )
+
+
+def batch_frame(
+    connection: Connection,
+    query: LiteralString,
+    tenant_ids: Sequence[str],
+    parameters: Mapping[str, object] | None = None,
+    run_dates: Mapping[str, date] | None = None,
+) -> pd.DataFrame:
+    """The query's result; float8 columns are float even when every value is missing, or when there are no rows."""
+    bound: dict[str, Any] = {"tenant_ids": list(tenant_ids), **(parameters or {})}
+    if run_dates is not None:
+        bound["run_dates"] = [run_dates[tenant_id] for tenant_id in bound["tenant_ids"]]
+    # Arrays come as binary: their text would take ten times as long to read.
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(query, bound)
+        described = cursor.description or []
+        rows = cursor.fetchall()
+    columns = {
+        column.name: pd.Series([row[n] for row in rows], dtype=_DTYPES.get(column.type_display))
+        for n, column in enumerate(described)
+    }
+    return pd.DataFrame(columns)
+
+
+def _flat(arrays: pd.Series, dtype: type) -> np.ndarray:
+    """The elements of all arrays in one; a missing array has none, a missing number is NaN."""
+    parts: list[np.ndarray] = [np.asarray(array, dtype=dtype) for array in arrays if array]
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def _matrix(arrays: pd.Series, shape: tuple[int, ...] = (PLAN_DAYS,)) -> np.ndarray:
+    """Arrays of equal shape, stacked: (n, *shape)."""
+    return np.array(arrays.tolist(), dtype=float).reshape(len(arrays), *shape)
+
+
+def _stacked(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The rows of both; an empty frame takes no part, since it would change the other's types."""
+    parts = [part for part in (first, second) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else first
+
+
+def _empty_lots(lots: pd.DataFrame, moved: Sequence[pd.DataFrame], started: pd.DataFrame) -> pd.DataFrame:
+    """An empty lot as of the tenant's first plan for each item that moved but was never counted."""
+    keys = ["tenant_id", "location_id", "item_id"]
+    parts = [part[keys] for part in moved if len(part)]
+    if not parts:
+        return lots.iloc[:0]
+    items = pd.concat(parts, ignore_index=True).drop_duplicates()
+    items = items.merge(lots[keys].drop_duplicates(), how="left", on=keys, indicator=True)
+    items = items.loc[items["_merge"] == "left_only", keys].merge(started, on="tenant_id")
+    return (
+        items.rename(columns={"first_on": "as_of"})
+        .assign(lot_id=UNCOUNTED_LOT, quantity=0.0, received_on=None, expires_on=None, unit_cost=np.nan)
+        .astype({"received_on": object, "expires_on": object})
+    )

@@ -1,0 +1,167 @@
+"""What a workflow is and which tenants of a zone are due at a tick. The zone's schedule asks every quarter of an hour."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pandas as pd
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from planning_assets.scope import DayConfig, anchor_of
+from resources.dagster_resources import StoreResource
+from resources.store.database import Connection
+from resources.store.due import read_attempts, read_zone_tenants
+
+TICK = timedelta(minutes=15)
+CRON = "*/15 * * * *"
+
+RUN_TENANTS = 1000
+"""Tenants in one run; a larger zone gets several, higher tiers first."""
+
+TIER_PRIORITY = {"enterprise": 2, "professional": 1, "starter": 0}
+
+DateOf = Callable[[date, int], date]
+IsDue = Callable[["Due"], bool]
+ReadState = Callable[[Connection, Sequence[str], date, int], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Due:
+    """What decides whether a tenant is due.
+
+    is_current: the plan (or validation) has the current inputs and Dagster knows of it. exists: there is one at all.
+    is_attempted: an execution of this workflow has run since its time. is_on_time: the time fell within this tick.
+    """
+
+    is_current: bool
+    exists: bool
+    is_attempted: bool
+    is_on_time: bool
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A job that runs at a local time of day.
+
+    op: the job's only step, which takes the config. due_column: the column of master.schedule_group that holds the time.
+    date_of: the partition date, from the local date and the tenant's plan lead days. read_state: what exists already.
+    """
+
+    name: str
+    job: UnresolvedAssetJobDefinition
+    op: str
+    due_column: str
+    date_of: DateOf
+    read_state: ReadState
+    is_due: IsDue
+    description: str
+
+
+def plan_date_of(local_date: date, lead_days: int) -> date:
+    """The first selling day of a plan made today."""
+    return local_date + timedelta(days=lead_days)
+
+
+def yesterday_of(local_date: date, _lead_days: int) -> date:
+    """The day that has ended."""
+    return local_date - timedelta(days=1)
+
+
+def plan_is_due(due: Due) -> bool:
+    """Plan once at the workflow's time what is not up to date, and later in the day what has no plan at all.
+
+    A plan that exists is not made again when inputs change during the day: bakers already work by it.
+    """
+    return not due.is_current and not due.is_attempted and (due.is_on_time or not due.exists)
+
+
+def validation_is_due(due: Due) -> bool:
+    """Validate what has forecasts and no validation; a changed actual is taken up at the next morning's tick."""
+    return not due.is_current and (due.is_on_time or not due.exists)
+
+
+def zone_schedule(workflow: Workflow, zone: str) -> dg.ScheduleDefinition:
+    """The schedule of a workflow in a time zone."""
+
+    @dg.schedule(
+        name=f"{workflow.name}__{re.sub('[^a-z0-9]+', '_', zone.lower())}_schedule",
+        cron_schedule=CRON,
+        execution_timezone=zone,
+        job=workflow.job,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"{workflow.description} Asks every 15 minutes in {zone}.",
+    )
+    def choose(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        with store.open() as opened, opened.transaction() as connection:
+            due = due_tenants(connection, workflow, zone, tick)
+        requests = list(run_requests(context.instance, workflow, zone, due))
+        if requests:
+            yield from requests
+        else:
+            yield dg.SkipReason(
+                f"No tenant in {zone} is due for {workflow.name} at {tick.astimezone(ZoneInfo(zone)):%H:%M}."
+            )
+
+    return choose
+
+
+def due_tenants(connection: Connection, workflow: Workflow, zone: str, tick: datetime) -> pd.DataFrame:
+    """The tenants of a zone that are due at a tick: tenant_id, tier, date (the partition's), version (of their inputs)."""
+    tenants = read_zone_tenants(connection, zone)
+    local = tick.astimezone(ZoneInfo(zone))
+    rows = []
+    for lead_days, group in tenants.groupby("plan_lead_days"):
+        on = workflow.date_of(local.date(), int(lead_days))
+        state = workflow.read_state(connection, list(group["tenant_id"]), on, int(lead_days)).set_index("tenant_id")
+        attempts = read_attempts(connection, workflow.name, list(group["tenant_id"]), on)
+        for tenant in group.itertuples():
+            if tenant.tenant_id not in state.index:
+                continue
+            # Subtracting instants, not wall clocks: on a day with a clock change these differ by an hour.
+            due_at = datetime.combine(local.date(), getattr(tenant, workflow.due_column), ZoneInfo(zone)).astimezone(
+                UTC
+            )
+            if tick < due_at:
+                continue
+            attempted_at = attempts.get(tenant.tenant_id)
+            due = Due(
+                is_current=bool(state.at[tenant.tenant_id, "is_current"]),
+                exists=bool(state.at[tenant.tenant_id, "exists"]),
+                is_attempted=attempted_at is not None and attempted_at >= due_at,
+                is_on_time=tick - due_at < TICK,
+            )
+            if workflow.is_due(due):
+                rows.append((tenant.tenant_id, tenant.tier, on, state.at[tenant.tenant_id, "version"]))
+    return pd.DataFrame(rows, columns=["tenant_id", "tier", "date", "version"])
+
+
+def run_requests(
+    instance: dg.DagsterInstance, workflow: Workflow, zone: str, due: pd.DataFrame
+) -> Iterator[dg.RunRequest]:
+    """One request per date and RUN_TENANTS tenants, higher tiers first; the key holds the data versions of its tenants."""
+    ranked = due.assign(priority=due["tier"].map(TIER_PRIORITY)).sort_values(
+        ["date", "priority", "tenant_id"], ascending=[True, False, True]
+    )
+    for on, group in ranked.groupby("date", sort=True):
+        for start in range(0, len(group), RUN_TENANTS):
+            part = group.iloc[start : start + RUN_TENANTS]
+            identity = "\n".join(f"{row.tenant_id} {row.version}" for row in part.sort_values("tenant_id").itertuples())
+            digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+            config = DayConfig(
+                date=on.isoformat(),
+                tenants=list(part["tenant_id"]),
+                workflow=workflow.name,
+                skip_up_to_date=True,
+                triggered_by=f"schedule {workflow.name} {zone}",
+            )
+            yield dg.RunRequest(
+                partition_key=anchor_of(instance, on, config.tenants),
+                run_key=f"{workflow.name}|{on}|{digest}",
+                run_config=dg.RunConfig(ops={workflow.op: config}),
+                tags={"dagster/priority": str(int(part["priority"].max())), "daybreak/zone": zone},
+            )

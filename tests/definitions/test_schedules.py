@@ -1,0 +1,216 @@
+"""Real ticks of the real schedules: who is due when, on days with a clock change, across the date line, in odd zones."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from planning_assets.daily_plan import LINKS
+from resources.store.database import Store
+from schedules import WORKFLOWS
+from tests.definitions.conftest import definitions_of
+from tests.definitions.test_daily_plan import bakery, overflow_on_writing, plan
+from tests.integration.store_bakery import add_bakery, add_sales
+
+
+def tick(
+    instance: dg.DagsterInstance, store: Store, workflow: str, zone: str, at: datetime
+) -> tuple[list[dg.RunRequest], str | None]:
+    """Evaluate a schedule at an instant; returns its run requests and why it skipped."""
+    name = f"{workflow}__{zone.lower().replace('/', '_')}_schedule"
+    repository = definitions_of(store.dsn, zones=(zone,)).get_repository_def()
+    with dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=at,
+        repository_def=repository,
+        resources=repository.get_top_level_resources(),
+    ) as context:
+        result = repository.get_schedule_def(name).evaluate_tick(context)
+    return list(result.run_requests or []), result.skip_message
+
+
+def config_of(request: dg.RunRequest) -> dict[str, object]:
+    """The step's configuration in a run request."""
+    (step,) = request.run_config["ops"].values()
+    return dict(step["config"])
+
+
+def move(store: Store, tenant_id: str, zone: str, lead_days: int = 0) -> None:
+    """Put a tenant into a time zone."""
+    with store.transaction() as connection:
+        connection.execute(
+            "UPDATE master.tenant SET timezone = %s, plan_lead_days = %s WHERE tenant_id = %s",
+            (zone, lead_days, tenant_id),
+        )
+
+
+# Instants written by hand from the zones' published offsets, not computed by the code under test.
+@pytest.mark.parametrize(
+    ("zone", "before", "due", "plan_date"),
+    [
+        ("Europe/Madrid", "2026-03-02T04:15Z", "2026-03-02T04:30Z", "2026-03-02"),
+        # The clock goes forward at 02:00 on 29 March: 05:30 is UTC+2 that day.
+        ("Europe/Madrid", "2026-03-29T03:15Z", "2026-03-29T03:30Z", "2026-03-29"),
+        # And back at 03:00 on 25 October: 05:30 is UTC+1 again.
+        ("Europe/Madrid", "2026-10-25T04:15Z", "2026-10-25T04:30Z", "2026-10-25"),
+        ("America/New_York", "2026-03-08T09:15Z", "2026-03-08T09:30Z", "2026-03-08"),
+        # Half an hour off the others.
+        ("Asia/Kolkata", "2026-03-01T23:45Z", "2026-03-02T00:00Z", "2026-03-02"),
+        # Both sides of the date line: the local date is a day ahead of, or the same as, the one in UTC.
+        ("Pacific/Kiritimati", "2026-03-01T15:15Z", "2026-03-01T15:30Z", "2026-03-02"),
+        ("Pacific/Pago_Pago", "2026-03-02T16:15Z", "2026-03-02T16:30Z", "2026-03-02"),
+    ],
+)
+def test_production_planning_is_due_at_half_past_five_local(
+    instance: dg.DagsterInstance, store: Store, zone: str, before: str, due: str, plan_date: str
+) -> None:
+    add_bakery(store, "a")
+    move(store, "a", zone)
+    # A plan exists, so that only the tick of the hour itself makes the tenant due again.
+    assert not tick(instance, store, "procurement_planning", zone, datetime.fromisoformat(before))[0]
+    requests, skipped = tick(instance, store, "production_planning", zone, datetime.fromisoformat(before))
+    assert not requests
+    assert zone in (skipped or "")
+    (request,) = tick(instance, store, "production_planning", zone, datetime.fromisoformat(due))[0]
+    assert config_of(request)["date"] == plan_date
+    assert config_of(request)["tenants"] == ["a"]
+    assert config_of(request)["skip_up_to_date"] is True
+
+
+@pytest.mark.parametrize("on", [date(2026, 3, 29), date(2026, 10, 25), date(2026, 6, 1)])
+def test_a_tenant_is_requested_exactly_once_on_a_day_with_a_clock_change(
+    instance: dg.DagsterInstance, store: Store, on: date
+) -> None:
+    add_bakery(store, "a")
+    start = datetime(on.year, on.month, on.day, tzinfo=UTC) - timedelta(hours=2)
+    keys = [
+        request.run_key
+        for n in range(26 * 4)
+        for request in tick(instance, store, "production_planning", "Europe/Madrid", start + n * timedelta(minutes=15))[
+            0
+        ]
+        if config_of(request)["date"] == on.isoformat()
+    ]
+    # Nothing was planned meanwhile, so later ticks ask again; Dagster launches a run key once.
+    assert len(set(keys)) == 1
+
+
+def test_a_night_bakery_plans_the_day_after(instance: dg.DagsterInstance, store: Store) -> None:
+    add_bakery(store, "day")
+    add_bakery(store, "night")
+    move(store, "night", "Europe/Madrid", lead_days=1)
+    requests, _ = tick(instance, store, "production_planning", "Europe/Madrid", datetime(2026, 3, 2, 4, 30, tzinfo=UTC))
+    assert {str(config_of(r)["date"]): config_of(r)["tenants"] for r in requests} == {
+        "2026-03-02": ["day"],
+        "2026-03-03": ["night"],
+    }
+
+
+def test_only_active_tenants_are_due_and_higher_tiers_come_first(instance: dg.DagsterInstance, store: Store) -> None:
+    for tenant_id in ("a", "b", "c"):
+        add_bakery(store, tenant_id)
+    with store.transaction() as connection:
+        connection.execute("UPDATE master.tenant SET status = 'suspended' WHERE tenant_id = 'a'")
+        connection.execute("UPDATE master.tenant SET tier = 'enterprise' WHERE tenant_id = 'c'")
+    ((request,), _) = tick(
+        instance, store, "production_planning", "Europe/Madrid", datetime(2026, 3, 2, 4, 30, tzinfo=UTC)
+    )
+    assert config_of(request)["tenants"] == ["c", "b"]
+    assert request.tags["dagster/priority"] == "2"
+
+
+def test_a_group_of_tenants_can_have_times_of_its_own(instance: dg.DagsterInstance, store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        connection.execute("INSERT INTO master.schedule_group VALUES ('early', '03:00', '03:30', '07:00')")
+        connection.execute("UPDATE master.tenant SET schedule_group = 'early'")
+    assert not tick(instance, store, "production_planning", "Europe/Madrid", datetime(2026, 3, 2, 1, 45, tzinfo=UTC))[0]
+    assert tick(instance, store, "production_planning", "Europe/Madrid", datetime(2026, 3, 2, 2, 0, tzinfo=UTC))[0]
+
+
+def test_a_planned_tenant_is_left_alone_until_its_inputs_change_before_the_second_workflow(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    bakery(store, "a")
+    assert plan(instance, store, ["a"], workflow="production_planning").success
+    six = datetime(2026, 3, 2, 5, 0, tzinfo=UTC)
+    assert not tick(instance, store, "procurement_planning", "Europe/Madrid", six)[0]
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "bread", date(2026, 3, 1), 55.0)], source="late")
+    (request,), _ = tick(instance, store, "procurement_planning", "Europe/Madrid", six)
+    assert config_of(request)["workflow"] == "procurement_planning"
+    # By noon bakers work by the plan: a change of inputs no longer replaces it.
+    assert not tick(instance, store, "procurement_planning", "Europe/Madrid", datetime(2026, 3, 2, 11, 0, tzinfo=UTC))[
+        0
+    ]
+
+
+def test_a_missed_morning_is_caught_up_and_a_failed_attempt_is_not_repeated(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    bakery(store, "a")
+    ten = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+    assert tick(instance, store, "production_planning", "Europe/Madrid", ten)[0], "the daemon was down at 05:30"
+    with store.transaction() as connection:
+        overflow_on_writing(connection, "a")
+    assert not plan(instance, store, ["a"], now=ten, workflow="production_planning").success
+    assert not tick(instance, store, "production_planning", "Europe/Madrid", ten + timedelta(minutes=15))[0]
+
+
+def test_validation_is_due_at_eight_for_yesterday_and_again_when_sales_changed(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    bakery(store, "a")
+    eight = datetime(2026, 3, 3, 7, 0, tzinfo=UTC)
+    assert not tick(instance, store, "forecast_validation", "Europe/Madrid", eight)[0], "there is no forecast yet"
+    assert plan(instance, store, ["a"]).success
+    (request,), _ = tick(instance, store, "forecast_validation", "Europe/Madrid", eight)
+    assert config_of(request)["date"] == "2026-03-02"
+    result = (
+        definitions_of(store.dsn, now=eight)
+        .resolve_job_def("forecast_validation_job")
+        .execute_in_process(instance=instance, run_config=request.run_config, partition_key=request.partition_key)
+    )
+    assert result.success
+    assert not tick(instance, store, "forecast_validation", "Europe/Madrid", eight)[0]
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "bread", date(2026, 3, 2), 31.0)], source="late")
+    assert tick(instance, store, "forecast_validation", "Europe/Madrid", eight)[0]
+
+
+def test_the_run_key_holds_the_data_versions(instance: dg.DagsterInstance, store: Store) -> None:
+    bakery(store, "a")
+    at = datetime(2026, 3, 2, 4, 30, tzinfo=UTC)
+    first = tick(instance, store, "production_planning", "Europe/Madrid", at)[0][0].run_key
+    assert tick(instance, store, "production_planning", "Europe/Madrid", at)[0][0].run_key == first
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "bread", date(2026, 3, 1), 9.0)], source="more")
+    assert tick(instance, store, "production_planning", "Europe/Madrid", at)[0][0].run_key != first
+
+
+def test_a_new_zone_gets_its_own_schedules() -> None:
+    zones = ("Europe/Madrid", "Asia/Kolkata")
+    names = {s.name for s in definitions_of("postgresql://unused", zones=zones).get_repository_def().schedule_defs}
+    assert names == {
+        f"{workflow.name}__{zone}_schedule" for workflow in WORKFLOWS for zone in ("europe_madrid", "asia_kolkata")
+    }
+
+
+def test_definitions_hold_the_lineage_and_connect_to_nothing() -> None:
+    definitions = definitions_of("postgresql://nowhere.invalid/none")
+    keys = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
+    assert keys == {
+        *("sales", "stock", "recipes", "suppliers", "orders", "calendar", "products"),
+        *(link.name for link in LINKS),
+        "validation_metrics",
+    }
+    graph = definitions.resolve_asset_graph()
+    assert {k.to_user_string() for k in graph.get(dg.AssetKey("procurement_plans")).parent_keys} == {
+        *("production_plans", "recipes", "suppliers", "stock", "orders")
+    }
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.group_name, key

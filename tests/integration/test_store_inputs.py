@@ -1,0 +1,374 @@
+"""What a batch reads from the store: the rows as they are, as they were known on the run date, and nothing of the future."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from planning.frames import PLAN_DAYS
+from resources.store.database import Store
+from resources.store.inputs import (
+    read_assortment,
+    read_customer_orders,
+    read_events,
+    read_forecasts,
+    read_open_orders,
+    read_planned_production,
+    read_products,
+    read_purchase_lines,
+    read_recipes,
+    read_requirements,
+    read_sales_panel,
+    read_stock_history,
+    read_supplier_prices,
+    read_tenants,
+    refresh_demand_panels,
+)
+from resources.store.plans import (
+    ensure_plan_partitions,
+    write_forecasts,
+    write_procurement,
+    write_production,
+)
+from resources.store.validation import read_validation_rows, validation_state, write_validation
+from resources.store.versions import bump_input_version
+from tests.integration.store_bakery import (
+    DAY,
+    NO_BACKTEST,
+    NO_EXCEPTIONS,
+    NOW,
+    add_bakery,
+    add_sales,
+    context,
+    forecasts,
+    production_lines,
+    purchase_lines,
+    requirements,
+)
+
+ON = {"a": DAY, "b": DAY}
+
+
+def days_before(count: int) -> date:
+    return DAY - timedelta(days=count)
+
+
+def plan_days(store: Store, tenant_id: str, days: list[date], gross: float = 6.0) -> None:
+    """Production of 40 cakes and procurement of `gross` kg of flour, planned on each of the days; nothing is ordered."""
+    for day in days:
+        ensure_plan_partitions(store, day)
+        with store.transaction() as connection:
+            write_production(
+                connection,
+                context(connection, [tenant_id], day),
+                production_lines([tenant_id], product_id="cake"),
+                NO_EXCEPTIONS,
+            )
+            write_procurement(
+                connection, context(connection, [tenant_id], day), requirements([tenant_id], day, gross),
+                purchase_lines([tenant_id], day).iloc[:0], NO_EXCEPTIONS, {tenant_id: True},
+            )  # fmt: skip
+
+
+def test_the_panel_equals_the_rows(store: Store) -> None:
+    add_bakery(store, "a")
+    add_bakery(store, "b")
+    rng = np.random.default_rng(7)
+    expected = np.full((3, 40), np.nan)  # kiosk bread, main bread, main cake
+    names = [("kiosk", "bread"), ("main", "bread"), ("main", "cake")]
+    with store.transaction() as connection:
+        rows = []
+        for n, (location_id, product_id) in enumerate(names):
+            for day in np.flatnonzero(rng.random(40) < 0.6):
+                units = float(rng.integers(0, 50))
+                rows.append((location_id, product_id, days_before(40 - int(day)), units))
+                expected[n, day] = units
+        add_sales(connection, "a", rows)
+        add_sales(connection, "a", [("main", "bread", days_before(1), 2.5)], source="till-2")
+        expected[1, 39] = np.nan_to_num(expected[1, 39]) + 2.5
+        connection.execute("UPDATE facts.sales SET sold_out_at = '11:00' WHERE business_date = %s", (days_before(1),))
+        refresh_demand_panels(connection, ["a", "b"])
+        panel = read_sales_panel(connection, ["a", "b"], days_before(40), days_before(1))
+        later = read_sales_panel(connection, ["a"], days_before(10), DAY + timedelta(days=2))
+
+    assert panel.keys.loc[:2, ["location_id", "product_id"]].apply(tuple, axis=1).tolist() == names
+    np.testing.assert_allclose(panel["sales_units"][:3], expected)
+    assert np.isnan(panel["sales_units"][3:]).all()
+    assert list(panel.keys["tenant_id"]) == ["a"] * 3 + ["b"] * 3
+    np.testing.assert_array_equal(panel["is_sold_out"][:3, :-1], False)
+    np.testing.assert_array_equal(panel["is_sold_out"][:3, -1], ~np.isnan(expected[:, -1]))
+    np.testing.assert_allclose(later["sales_units"][:, :10], expected[:, -10:])
+    assert np.isnan(later["sales_units"][:, 10:]).all()
+
+
+def test_a_panel_is_rebuilt_when_sales_or_the_assortment_moved_on_and_only_then(store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "bread", days_before(3), 5), ("kiosk", "cake", days_before(2), 4)])
+        assert refresh_demand_panels(connection, ["a"]) == 1
+        assert refresh_demand_panels(connection, ["a"]) == 0
+        add_sales(connection, "a", [("main", "bread", days_before(1), 6)])
+        assert refresh_demand_panels(connection, ["a"]) == 1
+        connection.execute("INSERT INTO master.assortment VALUES ('a', 'kiosk', 'cake', 'main')")
+        assert refresh_demand_panels(connection, ["a"]) == 2
+        panel = read_sales_panel(connection, ["a"], days_before(3), days_before(1))
+        connection.execute("UPDATE master.product SET is_active = false WHERE product_id = 'cake'")
+        without_cake = read_sales_panel(connection, ["a"], days_before(3), days_before(1))
+
+    np.testing.assert_array_equal(
+        panel["sales_units"], [[np.nan] * 3, [np.nan, 4, np.nan], [5, np.nan, 6], [np.nan] * 3]
+    )
+    assert set(without_cake.keys["product_id"]) == {"bread"}
+
+
+def test_later_versions_are_not_seen_by_earlier_run_dates(store: Store) -> None:
+    add_bakery(store, "a")
+    add_bakery(store, "b")
+    with store.transaction() as connection:
+        for version, valid_from, price in ((1, "0001-01-01", 3), (2, DAY, 4), (3, DAY + timedelta(days=1), 5)):
+            for tenant_id in ("a", "b"):
+                connection.execute(
+                    """
+                    INSERT INTO master.product_price (tenant_id, product_id, version, valid_from, unit_price, recorded_at)
+                    VALUES (%s, 'bread', %s, %s, %s, %s)
+                    """,
+                    (tenant_id, version, valid_from, price, NOW),
+                )
+                connection.execute(
+                    """
+                    INSERT INTO master.supplier_price
+                        (tenant_id, supplier_id, item_id, version, valid_from, price_per_pack, recorded_at)
+                    VALUES (%s, 'mill', 'flour', %s, %s, %s, %s)
+                    """,
+                    (tenant_id, version, valid_from, 10 * price, NOW),
+                )
+        # The first version had a price break that the later ones dropped.
+        connection.execute(
+            "INSERT INTO master.supplier_price VALUES ('a', 'mill', 'flour', 10, 1, '0001-01-01', 28, %s)", (NOW,)
+        )
+        connection.execute("INSERT INTO master.recipe VALUES ('a', 'dough', 2, %s, 20, 1, %s)", (DAY, NOW))
+        connection.execute("INSERT INTO master.recipe_line VALUES ('a', 'dough', 2, 'flour', 13, 0)")
+        run_dates = {"a": days_before(1), "b": DAY}
+        products = read_products(connection, ["a", "b"], run_dates).set_index(["tenant_id", "product_id"])
+        prices = read_supplier_prices(connection, ["a", "b"], run_dates)
+        prices_now = read_supplier_prices(connection, ["a"], ON)
+        recipes = read_recipes(connection, ["a"], run_dates)
+        recipes_now = read_recipes(connection, ["a"], ON)
+
+    assert products.loc[("a", "bread"), "unit_price"] == 3
+    assert products.loc[("b", "bread"), "unit_price"] == 4
+    assert np.isnan(products.loc[("b", "cake"), "unit_price"])
+    assert products.loc[("a", "cake"), "made_on_weekdays"] == [0, 1, 2, 3, 4, 5, 6]
+    columns = ["tenant_id", "from_packs", "price_per_pack"]
+    assert prices[columns].values.tolist() == [["a", 1, 30.0], ["a", 10, 28.0], ["b", 1, 40.0]]
+    assert prices_now[columns].values.tolist() == [["a", 1, 40.0]]
+    assert set(recipes["version"]) == {1}
+    assert set(recipes_now.loc[recipes_now["output_item_id"] == "dough", "quantity"]) == {13}
+
+
+def test_orders_add_up_and_those_placed_later_are_unknown(store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        for order_id, quantity, ordered_on in (
+            ("1", 5, days_before(2)),
+            ("2", 7, DAY),
+            ("3", 100, DAY + timedelta(days=1)),
+        ):
+            connection.execute(
+                "INSERT INTO facts.customer_order VALUES ('a', %s, 'main', 'bread', %s, %s, %s)",
+                (order_id, DAY + timedelta(days=1), quantity, ordered_on),
+            )
+        connection.execute(
+            "INSERT INTO facts.standing_order VALUES ('a', 's', 'main', 'bread', 1, 3, %s, %s)",
+            (days_before(30), DAY + timedelta(days=5)),
+        )  # DAY is a Monday; the second Tuesday lies after the last day of validity
+        orders = read_customer_orders(connection, ["a"], DAY, PLAN_DAYS, ON)
+    assert orders[["due_on", "quantity_units"]].values.tolist() == [[DAY + timedelta(days=1), 15.0]]
+
+
+def test_stock_moves_from_the_last_count_by_orders_movements_and_planned_use(store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        connection.execute(
+            """
+            INSERT INTO facts.stock_lot (tenant_id, location_id, item_id, as_of, lot_id, quantity) VALUES
+            ('a', 'main', 'flour', %(old)s, 'l0', 99), ('a', 'main', 'flour', %(counted)s, 'l1', 50),
+            ('a', 'main', 'flour', %(next)s, 'l2', 77)
+            """,
+            {"old": days_before(20), "counted": days_before(5), "next": DAY + timedelta(days=1)},
+        )
+        connection.execute(
+            """
+            INSERT INTO facts.stock_movement VALUES ('a', 'm1', 'main', 'flour', %s, -2, 'waste'),
+            ('a', 'm2', 'main', 'flour', %s, -3, 'waste'), ('a', 'm3', 'main', 'flour', %s, -4, 'waste')
+            """,
+            (days_before(6), days_before(4), DAY),
+        )
+        for line, delivery_on, ordered_on, plan_date, status in (
+            ("arrived", days_before(1), days_before(3), None, "open"),
+            ("before the count", days_before(6), days_before(7), None, "open"),
+            ("cancelled", days_before(1), days_before(3), None, "cancelled"),
+            ("on its way", DAY, days_before(1), None, "open"),
+            ("of a later plan", DAY + timedelta(days=2), DAY, DAY + timedelta(days=1), "open"),
+        ):
+            connection.execute(
+                """
+                INSERT INTO facts.purchase_order_line
+                    (tenant_id, order_line_id, supplier_id, item_id, location_id, quantity, amount, ordered_on, delivery_on,
+                     status, plan_date)
+                VALUES ('a', %s, 'mill', 'flour', 'main', 25, 20, %s, %s, %s, %s)
+                """,
+                (line, ordered_on, delivery_on, status, plan_date),
+            )
+    plan_days(store, "a", [days_before(7), days_before(4), days_before(3)])
+    with store.transaction() as connection:
+        stock = read_stock_history(connection, ["a"], DAY, ON)
+        orders = read_open_orders(connection, ["a"], DAY, ON)
+
+    flour = stock.lots[stock.lots["item_id"] == "flour"]
+    assert flour[["lot_id", "quantity", "as_of"]].values.tolist() == [["l1", 50.0, days_before(5)]]
+    assert stock.movements[["occurred_on", "quantity_change"]].values.tolist() == [[days_before(4), -3.0]]
+    assert stock.receipts.loc[stock.receipts["item_id"] == "flour", "lot_id"].tolist() == ["arrived"]
+    assert stock.receipts.loc[stock.receipts["item_id"] == "flour", "unit_cost"].tolist() == [0.8]
+    used = stock.consumption[stock.consumption["item_id"] == "flour"]
+    # The plan of 7 days before covers the day of the count with its third day; the last plan covers until yesterday.
+    assert used[["consumed_on", "quantity"]].values.tolist() == [
+        [days_before(5), 8.0], [days_before(4), 6.0], [days_before(3), 6.0], [days_before(2), 7.0], [days_before(1), 8.0],
+    ]  # fmt: skip
+    assert orders["lot_id"].tolist() == ["on its way"]
+    assert stock.never_counted[["location_id", "item_id"]].values.tolist() == [["main", "salt"]]
+
+
+def test_products_are_received_by_production_and_consumed_by_what_was_sold(store: Store) -> None:
+    add_bakery(store, "a")
+    plan_days(store, "a", [days_before(2), days_before(1)])
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "cake", days_before(2), 31), ("main", "cake", days_before(5), 9)])
+        stock = read_stock_history(connection, ["a"], DAY, ON)
+
+    cake = stock.receipts[stock.receipts["item_id"] == "cake"]
+    assert cake[["received_on", "quantity", "expires_on"]].values.tolist() == [
+        [days_before(2), 40.0, DAY], [days_before(1), 40.0, DAY + timedelta(days=1)],
+    ]  # fmt: skip
+    used = stock.consumption[stock.consumption["item_id"] == "cake"]
+    # Yesterday's sales have not come in: the plan's expectation stands in for them.
+    assert used[["consumed_on", "quantity"]].values.tolist() == [[days_before(2), 31.0], [days_before(1), 38.0]]
+    opening = stock.lots[stock.lots["item_id"] == "cake"]
+    assert opening[["as_of", "quantity"]].values.tolist() == [[days_before(2), 0.0]]
+
+
+def test_what_was_written_is_read_back(store: Store) -> None:
+    add_bakery(store, "a")
+    add_bakery(store, "b")
+    tenants, lines = ["a", "b"], purchase_lines(["a", "b"])
+    with store.transaction() as connection:
+        write_forecasts(connection, context(connection, tenants), forecasts(tenants), NO_BACKTEST, NO_EXCEPTIONS)
+        write_production(connection, context(connection, tenants), production_lines(tenants), NO_EXCEPTIONS)
+        write_procurement(
+            connection,
+            context(connection, tenants),
+            requirements(tenants),
+            lines,
+            NO_EXCEPTIONS,
+            dict.fromkeys(tenants, False),
+        )
+        forecast = read_forecasts(connection, tenants, DAY)
+        planned = read_planned_production(connection, tenants, DAY)
+        needed = read_requirements(connection, tenants, DAY)
+        bought = read_purchase_lines(connection, tenants, DAY)
+        nothing = read_forecasts(connection, tenants, DAY + timedelta(days=1))
+
+    order = forecasts(tenants).keys.sort_values(["tenant_id", "location_id", "product_id"]).index.to_numpy()
+    written = forecasts(tenants).select(order)
+    for name in ("mean_units", "quantile_units", "is_open"):
+        np.testing.assert_allclose(forecast[name], written[name], rtol=1e-6)
+    pd.testing.assert_frame_equal(forecast.keys, written.keys, check_dtype=False)
+    np.testing.assert_array_equal(planned["horizon_units"], [np.arange(40.0, 54)] * 2)
+    for name, matrix in requirements(tenants).values.items():
+        np.testing.assert_array_equal(needed[name], matrix)
+    shared = [column for column in lines.columns if column not in ("expires_on", "line_id")]
+    pd.testing.assert_frame_equal(bought[shared], lines[shared], check_dtype=False)
+    assert nothing["quantile_units"].shape == (0, 14, 9)
+
+
+def test_tenants_events_and_assortment_have_their_types_without_rows(store: Store) -> None:
+    with store.transaction() as connection:
+        tenants = read_tenants(connection, ["nobody"])
+        events = read_events(connection, ["nobody"], DAY, DAY)
+        assortment = read_assortment(connection, ["nobody"])
+    assert (len(tenants), len(events), len(assortment)) == (0, 0, 0)
+    assert tenants["default_critical_ratio"].dtype == float
+
+
+def test_validation_scores_the_revision_that_was_live_at_opening(store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        week = [("main", "bread", days_before(n), 20.0 + (n % 14 >= 7) * 4) for n in range(1, 60)]
+        add_sales(connection, "a", [*week, ("main", "bread", DAY, 12), ("kiosk", "bread", days_before(7), 3)])
+        for units, hours in ((10.0, 0), (11.0, 1), (99.0, 6)):  # the last one is made after opening
+            now = NOW + timedelta(hours=hours)
+            write_forecasts(
+                connection,
+                context(connection, ["a"], now=now),
+                forecasts(["a"], units=units),
+                NO_BACKTEST,
+                NO_EXCEPTIONS,
+            )
+        rows = read_validation_rows(connection, ["a"], DAY).set_index(["location_id", "product_id"])
+        tomorrow = read_validation_rows(connection, ["a"], DAY + timedelta(days=1))
+
+    bread = rows.loc[("main", "bread")]
+    assert (bread["mean_units"], bread["is_replayed"], bread["days_ahead"]) == (11.0, False, 0)
+    assert (bread["actual_units"], bread["naive_units"], bread["scale_units"]) == (12.0, 24.0, pytest.approx(4.0))
+    np.testing.assert_allclose(bread["quantile_units"][4], 11.0, rtol=1e-6)
+    assert rows.loc[("main", "cake"), "actual_units"] == 0
+    assert np.isnan(rows.loc[("main", "cake"), "naive_units"])
+    assert np.isnan(rows.loc[("kiosk", "bread"), "actual_units"])
+    assert rows.loc[("kiosk", "bread"), "naive_units"] == 3
+    assert set(tomorrow["days_ahead"]) == {1}
+    assert tomorrow["actual_units"].isna().all()
+
+
+def test_a_forecast_made_only_after_opening_is_marked_and_a_closed_day_is_left_out(store: Store) -> None:
+    add_bakery(store, "a")
+    panel = forecasts(["a"])
+    panel["is_open"][panel.keys["location_id"] == "kiosk"] = False
+    with store.transaction() as connection:
+        late = context(connection, ["a"], now=NOW + timedelta(hours=9))
+        write_forecasts(connection, late, panel, NO_BACKTEST, NO_EXCEPTIONS)
+        rows = read_validation_rows(connection, ["a"], DAY)
+    assert rows["is_replayed"].all()
+    assert set(rows["location_id"]) == {"main"}
+
+
+def test_validation_is_replaced_and_current_until_sales_arrive(store: Store) -> None:
+    add_bakery(store, "a")
+    numbers = {
+        "rows_used": 2, "rows_zero": 0, "rows_without_actual": 0, "forecast_units": 10.0, "actual_units": 9.0,
+        "mae_units": 1.0, "rmse_units": 1.0, "mape_pct": np.nan, "wape_pct": 11.1, "accuracy_pct": 88.9, "bias_pct": 11.1,
+        "r2": np.nan, "mase": np.nan, "pinball_units": 0.4, "naive_wape_pct": 20.0, "coverage_pct": 100.0,
+    }  # fmt: skip
+    metrics = pd.DataFrame(
+        [
+            {
+                "tenant_id": "a", "scope": "overall", "location_id": "", "product_id": "", "days_ahead": 0,
+                "is_replayed": False, "quantile_coverage": {"0.9": 1.0}, **numbers,
+            }
+        ]
+    )  # fmt: skip
+    with store.transaction() as connection:
+        write_forecasts(connection, context(connection, ["a"]), forecasts(["a"]), NO_BACKTEST, NO_EXCEPTIONS)
+        bump_input_version(connection, "a", "sales", NOW)
+        before = validation_state(connection, ["a"], DAY)
+        write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, "run-1", NOW)
+        write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, "run-2", NOW)
+        validated = validation_state(connection, ["a"], DAY)
+        bump_input_version(connection, "a", "sales", NOW)
+        later = validation_state(connection, ["a"], DAY)
+    assert [frame["is_current"].item() for frame in (before, validated, later)] == [False, True, False]
+    stored = store.frame("SELECT mape_pct, wape_pct, quantile_coverage FROM quality.validation_metric")
+    assert stored.values.tolist() == [[None, 11.1, {"0.9": 1.0}]]
+    events = store.frame("SELECT payload FROM ops.outbox WHERE type = 'forecast.validated'")
+    assert events["payload"][0]["wape_pct"] == 11.1
+    assert "mape_pct" not in events["payload"][0]

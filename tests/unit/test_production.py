@@ -1,0 +1,484 @@
+"""The production link: from rows of forecasts, orders and stock to lines that say what to make and why."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planning.frames import EXCEPTION_COLUMNS, PLAN_DAYS, QUANTILE_LEVELS, SET_ASIDE_COLUMNS, Panel, frame_of
+from planning.production import LINE_COLUMNS, ProductionPlans, plan_production
+
+MONDAY = date(2024, 3, 4)
+BREAD_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+BREAD_UNITS = (62, 70, 84, 100, 116, 130, 138)
+# The worked example's curve ends in straight tails, so its 0.01 and 0.99 quantiles lie on them.
+BREAD = np.interp(QUANTILE_LEVELS, (0, *BREAD_LEVELS, 1), (54, *BREAD_UNITS, 146))
+
+PRODUCT = {
+    "batch_size_units": 24.0,
+    "batch_min": 0,
+    "batch_multiple": 1,
+    "batch_max_per_day": np.nan,
+    "batch_fixed_cost": 0.0,
+    "made_on_weekdays": [0, 1, 2, 3, 4, 5, 6],
+    "shelf_life_days": 1.0,
+    "unit_price": 1.7,
+    "variable_cost": 0.5,
+    "salvage_value": 0.0,
+    "goodwill_cost": 0.0,
+}
+
+
+class World:
+    """The frames of a batch, grown by the lines of a test."""
+
+    def __init__(self) -> None:
+        self.forecasts: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]] = {}
+        self.assortment: list[tuple] = []
+        self.products: dict[tuple[str, str], dict] = {}
+        self.orders: list[tuple] = []
+        self.lots: list[tuple] = []
+        self.ratios: dict[str, object] = {}
+
+    def sells(
+        self, quantiles: object = BREAD, tenant: str = "t", location: str = "shop", product: str = "bread",
+        made_at: str | None = "shop", closed: tuple[int, ...] = (), **facts: object,
+    ) -> "World":  # fmt: skip
+        """A product sold with the same quantiles every day, and its master data."""
+        is_open = ~np.isin(np.arange(PLAN_DAYS), closed)
+        units = np.where(is_open[:, None], np.asarray(quantiles, dtype=float), 0)
+        self.forecasts[tenant, location, product] = (units, is_open)
+        if made_at is not None:
+            self.assortment.append((tenant, location, product, made_at))
+        self.products[tenant, product] = {**PRODUCT, **facts}
+        self.ratios.setdefault(tenant, 0.7)
+        return self
+
+    def order(self, units: float, day: int = 0, location: str = "shop", product: str = "bread") -> "World":
+        """A customer order of tenant t."""
+        self.orders.append(("t", location, product, MONDAY + timedelta(days=day), units))
+        return self
+
+    def lot(self, units: float, expires_on: date | None, product: str = "bread", location: str = "shop") -> "World":
+        """Finished goods of tenant t."""
+        self.lots.append(("t", location, product, f"l{len(self.lots)}", units, MONDAY, expires_on, 0.5))
+        return self
+
+    def plan(self, seed: int | None = None) -> ProductionPlans:
+        """The plan, with every frame's rows shuffled by a seed."""
+        rng = np.random.default_rng(seed)
+
+        def shuffled(frame: pd.DataFrame) -> pd.DataFrame:
+            order = np.arange(len(frame)) if seed is None else rng.permutation(len(frame))
+            return frame.iloc[order].reset_index(drop=True)
+
+        keys = frame_of(["tenant_id", "location_id", "product_id"], self.forecasts)
+        units = np.array([each[0] for each in self.forecasts.values()]).reshape(-1, PLAN_DAYS, len(QUANTILE_LEVELS))
+        is_open = np.array([each[1] for each in self.forecasts.values()], dtype=bool).reshape(-1, PLAN_DAYS)
+        panel = Panel(keys, {"mean_units": units.mean(axis=2), "quantile_units": units, "is_open": is_open}, MONDAY)
+        products = [{"tenant_id": t, "product_id": p, **facts} for (t, p), facts in self.products.items()]
+        series = ["tenant_id", "location_id", "product_id"]
+        lot = ["tenant_id", "location_id", "item_id", "lot_id", "quantity", "received_on", "expires_on", "unit_cost"]
+        return plan_production(
+            panel if seed is None else panel.select(rng.permutation(len(keys))),
+            assortment=shuffled(frame_of([*series, "made_at_location_id"], self.assortment)),
+            products=shuffled(pd.DataFrame(products, columns=["tenant_id", "product_id", *PRODUCT])),
+            orders=shuffled(frame_of([*series, "due_on", "quantity_units"], self.orders)),
+            opening_lots=shuffled(frame_of(lot, self.lots)),
+            tenants=shuffled(frame_of(["tenant_id", "default_critical_ratio"], self.ratios.items())),
+            plan_date=MONDAY,
+        )
+
+    def line(self) -> pd.Series:
+        """The only line of the plan."""
+        lines = self.plan().lines
+        assert len(lines) == 1
+        return lines.iloc[0]
+
+    def codes(self) -> list[str]:
+        """The codes of the exceptions."""
+        return self.plan().exceptions["code"].tolist()
+
+
+class TestTheWorkedExample:
+    def test_five_batches_of_bread_with_what_they_are_worth(self) -> None:
+        line = World().sells().line()
+        assert line["mean_demand_units"] == pytest.approx(100)
+        assert line["critical_ratio"] == pytest.approx(0.705882, abs=5e-7)
+        assert not line["is_default_critical_ratio"]
+        assert line["optimal_units"] == pytest.approx(113.176471, abs=5e-7)
+        assert (line["batches"], line["quantity_units"], line["limited_by"]) == (5, 120, "batch")
+        assert line["expected_waste_units"] == pytest.approx(22.335714, abs=5e-7)
+        assert line["expected_lost_units"] == pytest.approx(2.335714, abs=5e-7)
+        assert line["expected_sales_units"] == pytest.approx(97.664286, abs=5e-7)
+        assert line["expected_profit"] == pytest.approx(106.0293, abs=5e-5)
+        assert line["sold_out_probability"] == pytest.approx(0.25 - 0.15 * 4 / 14)
+        assert line["horizon_units"] == [120.0] * PLAN_DAYS
+
+    def test_batch_values_fall_and_add_up_to_the_profit(self) -> None:
+        line = World().sells().line()
+        values = line["batch_marginal_values"]
+        assert len(values) == 5
+        assert values == sorted(values, reverse=True)
+        assert min(values) > 0
+        assert sum(values) == pytest.approx(line["expected_profit"], abs=1e-5)
+
+    def test_a_fixed_cost_per_batch_is_in_the_profit_and_the_values(self) -> None:
+        line = World().sells(batch_fixed_cost=3.5).line()
+        assert line["batches"] == 4
+        assert line["expected_profit"] == pytest.approx(102.6625 - 14)
+        assert sum(line["batch_marginal_values"]) == pytest.approx(line["expected_profit"], abs=1e-5)
+
+    def test_single_units_come_next_to_the_optimum(self) -> None:
+        line = World().sells(batch_size_units=1).line()
+        assert line["quantity_units"] == 113
+
+    def test_the_optimum_on_the_grid_is_not_limited(self) -> None:
+        line = World().sells(np.full(9, 48)).line()
+        assert (line["quantity_units"], line["limited_by"]) == (48, "none")
+
+    def test_lines_have_the_columns_of_the_table(self) -> None:
+        plans = World().sells().plan()
+        assert tuple(plans.lines.columns) == LINE_COLUMNS
+        assert tuple(plans.exceptions.columns) == EXCEPTION_COLUMNS
+        assert tuple(plans.set_aside.columns) == SET_ASIDE_COLUMNS
+        assert plans.planned.keys.columns.tolist() == ["tenant_id", "location_id", "product_id"]
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        ("facts", "batches", "limited_by"),
+        [
+            ({"batch_max_per_day": 3}, 3, "batch_max"),
+            ({"batch_max_per_day": 5}, 5, "batch"),
+            ({"batch_min": 6}, 6, "batch_min"),
+            ({"batch_min": 30}, 0, "batch_min"),
+            ({"batch_multiple": 2}, 4, "batch"),
+            ({"made_on_weekdays": [1, 3]}, 0, "not_made_today"),
+            ({"made_on_weekdays": []}, 0, "not_made_today"),
+            ({"closed": (0,)}, 0, "closed"),
+            ({"quantiles": np.zeros(9)}, 0, "no_demand"),
+            ({"batch_size_units": 1000}, 0, "batch"),
+        ],
+    )
+    def test_what_bounds_a_line_is_said(self, facts: dict, batches: int, limited_by: str) -> None:
+        line = World().sells(**facts).line()
+        assert (line["batches"], line["limited_by"]) == (batches, limited_by)
+
+    def test_days_after_follow_their_own_weekday_and_opening(self) -> None:
+        line = World().sells(made_on_weekdays=[0, 2, 3], closed=(2,)).line()
+        assert line["horizon_units"] == [120, 0, 0, 120, 0, 0, 0, 120, 0, 120, 120, 0, 0, 0]
+
+    def test_rules_that_leave_no_batch_keep_the_maximum_and_are_reported(self) -> None:
+        world = World().sells(batch_min=6, batch_max_per_day=4)
+        assert world.line()["batches"] == 4
+        assert world.codes() == ["batch_limits_contradict"]
+        world = World().sells(batch_multiple=6, batch_max_per_day=4)
+        assert world.line()["batches"] == 0
+        assert world.codes() == ["batch_limits_contradict"]
+
+
+class TestOpeningStock:
+    def test_stock_of_a_keeping_product_is_used_on_the_first_day_only(self) -> None:
+        line = World().sells(shelf_life_days=3).lot(30, MONDAY).lot(18, MONDAY + timedelta(days=1)).line()
+        assert line["opening_usable_units"] == 48
+        assert line["horizon_units"] == [72.0] + [120.0] * 13
+        assert line["optimal_units"] == pytest.approx(113.176471, abs=5e-7)
+        assert line["expected_waste_units"] == pytest.approx(22.335714, abs=5e-7)
+
+    def test_expired_lots_other_places_and_other_items_do_not_count(self) -> None:
+        world = World().sells(shelf_life_days=3).lot(30, MONDAY - timedelta(days=1))
+        world.lot(30, MONDAY, location="elsewhere").lot(30, MONDAY, product="cake")
+        assert world.line()["opening_usable_units"] == 0
+
+    def test_yesterdays_bread_of_the_day_is_not_offered_again(self) -> None:
+        assert World().sells(shelf_life_days=1).lot(30, MONDAY).line()["quantity_units"] == 120
+
+    def test_what_keeps_beyond_the_horizon_counts(self) -> None:
+        line = World().sells(shelf_life_days=np.nan).lot(500, None).line()
+        assert (line["opening_usable_units"], line["batches"], line["limited_by"]) == (500, 0, "none")
+
+    def test_stock_behind_closed_doors_is_neither_sold_nor_wasted(self) -> None:
+        line = World().sells(shelf_life_days=9, closed=(0,)).lot(50, None).line()
+        assert line["opening_usable_units"] == 50
+        assert (line["expected_waste_units"], line["expected_profit"], line["sold_out_probability"]) == (0, 0, 0)
+
+
+class TestOrders:
+    def test_orders_are_certain_and_come_on_top(self) -> None:
+        line = World().sells().order(40).order(8).line()
+        assert line["orders_units"] == 48
+        assert line["mean_demand_units"] == pytest.approx(148)
+        assert line["optimal_units"] == pytest.approx(161.176471, abs=5e-7)
+        assert line["quantity_units"] == 168
+        assert line["expected_waste_units"] == pytest.approx(22.335714, abs=5e-7)
+
+    def test_an_order_counts_on_its_day_and_not_beyond_the_horizon(self) -> None:
+        line = World().sells().order(48, day=2).order(48, day=-1).order(48, day=14).line()
+        assert line["horizon_units"] == [120, 120, 168] + [120.0] * 11
+
+    def test_an_accepted_order_is_made_even_if_its_batch_does_not_pay(self) -> None:
+        line = World().sells(np.zeros(9), variable_cost=1.6).order(25).line()
+        assert (line["batches"], line["limited_by"]) == (2, "batch")
+        assert line["batch_marginal_values"][1] < 0
+
+    def test_what_is_ordered_but_never_forecast_is_made(self) -> None:
+        world = World().sells().order(10, product="cake")
+        world.assortment.append(("t", "shop", "cake", "shop"))
+        world.products["t", "cake"] = {**PRODUCT, "batch_size_units": 1}
+        lines = world.plan().lines.set_index("product_id")
+        assert lines.loc["cake", "quantity_units"] == 10
+        assert lines.loc["cake", "mean_demand_units"] == 10
+        assert lines.loc["bread", "quantity_units"] == 120
+
+    def test_an_order_only_product_is_closed_when_its_location_is(self) -> None:
+        world = World().sells(closed=(0,)).order(10, product="cake")
+        world.assortment.append(("t", "shop", "cake", "shop"))
+        world.products["t", "cake"] = dict(PRODUCT)
+        assert world.plan().lines["limited_by"].tolist() == ["closed", "closed"]
+        assert world.codes() == ["order_on_closed_day"]
+
+    def test_orders_that_cannot_be_made_are_reported(self) -> None:
+        assert World().sells().order(5).codes() == []
+        assert World().sells(closed=(3,)).order(5, day=3).codes() == ["order_on_closed_day"]
+        assert World().sells(made_on_weekdays=[0]).order(5, day=3).codes() == ["order_on_day_not_made"]
+        assert World().sells(batch_max_per_day=1).order(25).codes() == ["orders_above_batch_max"]
+        assert World().sells(batch_max_per_day=1).order(24).codes() == []
+        keeps = World().sells(made_on_weekdays=[1], shelf_life_days=4).order(5).lot(5, None)
+        assert keeps.codes() == []
+
+    def test_the_report_names_the_first_day_and_the_units(self) -> None:
+        world = World().sells(closed=(3, 5)).order(5, day=5).order(7, day=3)
+        (message,) = world.plan().exceptions["message"]
+        assert message.startswith("bread: 7 units are ordered for 2024-03-07")
+
+
+class TestCentralKitchen:
+    def test_outlets_are_pooled_where_their_bread_is_made(self) -> None:
+        world = World()
+        for outlet in ("north", "south", "east", "west"):
+            world.sells(location=outlet, made_at="kitchen", batch_size_units=1)
+        line = world.line()
+        assert line["location_id"] == "kitchen"
+        assert line["mean_demand_units"] == pytest.approx(400)
+        # The deviation of one outlet, twice for four independent ones, and not four times.
+        assert line["optimal_units"] == pytest.approx(400 + 2 * 13.176471, abs=5e-6)
+
+    def test_a_closed_outlet_does_not_close_the_kitchen(self) -> None:
+        world = (
+            World().sells(location="north", made_at="kitchen", closed=(0,)).sells(location="south", made_at="kitchen")
+        )
+        line = world.line()
+        assert line["mean_demand_units"] == pytest.approx(100)
+        assert (line["quantity_units"], line["limited_by"]) == (120, "batch")
+        assert line["optimal_units"] == pytest.approx(113.176471, abs=5e-7)
+
+    def test_orders_of_all_outlets_are_made(self) -> None:
+        world = World().sells(location="north", made_at="kitchen").sells(location="south", made_at="kitchen")
+        line = world.order(10, location="north").order(5, location="south").line()
+        assert line["orders_units"] == 15
+
+
+class TestWhatIsNotKnown:
+    def test_without_cost_the_default_ratio_decides_and_profit_is_unknown(self) -> None:
+        world = World().sells(variable_cost=np.nan, batch_fixed_cost=2.0)
+        world.ratios["t"] = 0.9
+        line = world.line()
+        assert (line["critical_ratio"], line["is_default_critical_ratio"]) == (pytest.approx(0.9), True)
+        assert line["optimal_units"] == pytest.approx(130)
+        assert np.isnan(line["expected_profit"])
+        assert line["batches"] == 5
+        # In shares of Cu + Co: the first batch sells all of its units, and saves 0.9 on each.
+        assert line["batch_marginal_values"][0] == pytest.approx(24 * 0.9, abs=1e-5)
+        (exception,) = world.plan().exceptions.itertuples()
+        assert (exception.code, exception.subject_kind, exception.subject_id) == ("missing_cost", "product", "bread")
+        assert exception.link == "production_plans"
+        assert exception.remedy
+
+    @pytest.mark.parametrize(
+        ("facts", "codes"),
+        [
+            ({"unit_price": np.nan}, ["missing_price"]),
+            ({"unit_price": np.nan, "variable_cost": np.nan}, ["missing_cost", "missing_price"]),
+            ({"unit_price": 0.5, "variable_cost": 0.5}, ["no_margin"]),
+            ({"salvage_value": 0.5}, ["salvage_above_cost"]),
+            ({"unit_price": 0.5, "goodwill_cost": 0.1}, []),
+        ],
+    )
+    def test_prices_that_give_no_ratio_are_reported(self, facts: dict, codes: list[str]) -> None:
+        world = World().sells(**facts)
+        assert world.codes() == codes
+        assert world.line()["is_default_critical_ratio"] == bool(codes)
+        assert (world.line()["quantity_units"] == 120) == bool(codes)
+
+    def test_a_known_loss_is_shown_as_a_loss(self) -> None:
+        assert World().sells(unit_price=0.4).line()["expected_profit"] < 0
+
+    def test_a_product_made_nowhere_is_reported_and_not_planned(self) -> None:
+        world = World().sells(made_at=None)
+        assert world.codes() == ["missing_made_at"]
+        assert world.plan().lines.empty
+
+    def test_an_unknown_product_is_reported_and_not_planned(self) -> None:
+        world = World().sells().sells(product="cake")
+        del world.products["t", "cake"]
+        assert world.codes() == ["missing_product"]
+        assert world.line()["product_id"] == "bread"
+
+    def test_crossed_quantiles_are_sorted_and_reported(self) -> None:
+        crossed = BREAD[[0, 1, 3, 2, 4, 5, 6, 7, 8]]
+        world = World().sells(crossed)
+        assert world.codes() == ["crossed_quantiles"]
+        assert world.line()["optimal_units"] == pytest.approx(113.176471, abs=5e-7)
+
+
+class TestTenants:
+    @pytest.mark.parametrize(
+        ("spoil", "reason"),
+        [
+            (lambda w: w.sells(np.full(9, np.nan), tenant="bad"), "not a finite"),
+            (lambda w: w.sells(np.full(9, -1), tenant="bad"), "non-negative"),
+            (lambda w: w.sells(np.full(9, np.inf), tenant="bad"), "not a finite"),
+            (lambda w: w.sells(tenant="bad", batch_size_units=0), "batch size"),
+            (lambda w: w.sells(tenant="bad", batch_size_units=np.nan), "batch size"),
+            (lambda w: w.sells(tenant="bad").ratios.update(bad=1.0), "critical ratio"),
+            (lambda w: w.sells(tenant="bad").ratios.pop("bad"), "critical ratio"),
+        ],
+    )
+    def test_a_tenant_with_unusable_numbers_is_set_aside_and_the_others_are_planned(
+        self, spoil: Callable[[World], object], reason: str
+    ) -> None:
+        alone = World().sells().plan()
+        world = World().sells()
+        spoil(world)
+        plans = world.plan()
+        (row,) = plans.set_aside.itertuples()
+        assert (row.tenant_id, row.link) == ("bad", "production_plans")
+        assert reason in row.reason
+        assert row.remedy
+        pd.testing.assert_frame_equal(plans.lines, alone.lines)
+        assert "bad" not in set(plans.planned.keys["tenant_id"]) | set(plans.exceptions["tenant_id"])
+
+    def test_an_unknown_tenant_of_an_order_is_set_aside(self) -> None:
+        world = World().sells()
+        world.orders.append(("stranger", "shop", "bread", MONDAY, 5.0))
+        assert world.plan().set_aside["tenant_id"].tolist() == ["stranger"]
+
+    def test_no_tenants_give_empty_plans(self) -> None:
+        plans = World().plan()
+        assert (len(plans.lines), len(plans.planned), len(plans.exceptions), len(plans.set_aside)) == (0, 0, 0, 0)
+        assert tuple(plans.lines.columns) == LINE_COLUMNS
+        assert plans.planned["horizon_units"].shape == (0, PLAN_DAYS)
+
+    def test_numbers_as_a_database_gives_them_plan_alike(self) -> None:
+        plain = World().sells(shelf_life_days=np.nan).order(7).lot(5, None).plan()
+        decimals = {name: Decimal(str(value)) for name, value in PRODUCT.items() if isinstance(value, float | int)}
+        world = World().sells(**{**decimals, "batch_max_per_day": None, "shelf_life_days": None})
+        world.ratios["t"] = Decimal("0.700")
+        world.order(Decimal(7)).lot(Decimal(5), None)  # type: ignore[arg-type]
+        pd.testing.assert_frame_equal(world.plan().lines, plain.lines, check_exact=True)
+
+    def test_forecasts_of_another_day_are_refused(self) -> None:
+        panel = Panel(frame_of(["tenant_id", "location_id", "product_id"]), {}, MONDAY)
+        with pytest.raises(ValueError, match="14 days"):
+            plan_production(
+                panel, assortment=frame_of([]), products=frame_of([]), orders=frame_of([]), opening_lots=frame_of([]),
+                tenants=frame_of([]), plan_date=MONDAY,
+            )  # fmt: skip
+
+
+def random_world(seed: int) -> World:
+    """Three tenants with outlets, kitchens, orders, stock, odd batches and missing costs."""
+    rng = np.random.default_rng(seed)
+    world = World()
+    for tenant in ("t", "u", "v"):
+        for product in ("bread", "roll", "cake"):
+            facts = {
+                "batch_size_units": float(rng.choice([1, 2.5, 0.1, 24, 60])),
+                "batch_min": int(rng.integers(0, 4)),
+                "batch_multiple": int(rng.integers(1, 4)),
+                "batch_max_per_day": float(rng.choice([np.nan, 6, 12])),
+                "batch_fixed_cost": float(rng.choice([0, 0.5])),
+                "made_on_weekdays": sorted(rng.choice(7, 5, replace=False).tolist()),
+                "shelf_life_days": float(rng.choice([1, 3, np.nan])),
+                "unit_price": float(rng.choice([np.nan, 0.4, 2, 3])),
+                "salvage_value": float(rng.choice([0, 0.3, -0.2])),
+            }
+            for location in ("shop", "outlet"):
+                quantiles = np.sort(rng.gamma(1, rng.choice([0.5, 40]), 9)).round(int(rng.integers(0, 3)))
+                made_at = str(rng.choice(["shop", location]))
+                closed = tuple(rng.choice(PLAN_DAYS, 3).tolist())
+                world.sells(quantiles, tenant, location, product, made_at, closed, **facts)
+                due_on = MONDAY + timedelta(days=int(rng.integers(0, 14)))
+                world.orders.append((tenant, location, product, due_on, float(rng.integers(1, 60))))
+                world.lots.append((tenant, location, product, "l", float(rng.integers(1, 60)), MONDAY, None, 0.5))
+    return world
+
+
+def rows_of(plans: ProductionPlans, tenant: str) -> list[pd.DataFrame]:
+    frames = (plans.lines, plans.exceptions, plans.set_aside)
+    return [frame[frame["tenant_id"] == tenant].reset_index(drop=True) for frame in frames]
+
+
+class TestInvariants:
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=25, deadline=None)
+    def test_lines_are_on_the_batch_grid_and_balance(self, seed: int) -> None:
+        world = random_world(seed)
+        plans = world.plan()
+        horizon = np.array(plans.lines["horizon_units"].tolist())
+        np.testing.assert_array_equal(horizon, plans.planned["horizon_units"])
+        np.testing.assert_array_equal(horizon[:, 0], plans.lines["quantity_units"])
+        for line, units in zip(plans.lines.itertuples(), horizon, strict=True):
+            facts = world.products[line.tenant_id, line.product_id]
+            most = np.nan_to_num(facts["batch_max_per_day"], nan=np.inf)
+            fewest = min(np.ceil(facts["batch_min"] / facts["batch_multiple"]) * facts["batch_multiple"], most)
+            counts = units / facts["batch_size_units"]
+            np.testing.assert_allclose(counts, counts.round(), atol=1e-6)
+            assert not (counts.round() % facts["batch_multiple"]).any()
+            assert ((counts < 1e-6) | ((counts > fewest - 1e-6) & (counts < most + 1e-6))).all()
+            assert line.quantity_units == round(line.batches * line.batch_size_units, 6)
+            assert len(line.batch_marginal_values) == line.batches
+            assert line.batch_marginal_values == sorted(line.batch_marginal_values, reverse=True)
+            assert 0 <= line.sold_out_probability <= 1
+            if line.limited_by != "closed":
+                surplus = line.quantity_units + line.opening_usable_units - line.mean_demand_units
+                assert line.expected_waste_units - line.expected_lost_units == pytest.approx(surplus, abs=1e-6)
+                assert line.expected_sales_units + line.expected_lost_units == pytest.approx(
+                    line.mean_demand_units, abs=1e-6
+                )
+
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=10, deadline=None)
+    def test_the_order_of_rows_does_not_matter(self, seed: int) -> None:
+        world = random_world(seed)
+        one, other = world.plan(), world.plan(seed=seed)
+        pd.testing.assert_frame_equal(one.lines, other.lines, check_exact=True)
+        pd.testing.assert_frame_equal(one.exceptions, other.exceptions)
+        np.testing.assert_array_equal(one.planned["horizon_units"], other.planned["horizon_units"])
+
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=10, deadline=None)
+    def test_a_tenant_is_planned_alike_alone_and_among_others(self, seed: int) -> None:
+        world = random_world(seed)
+        alone = World()
+        alone.forecasts = {key: value for key, value in world.forecasts.items() if key[0] == "u"}
+        alone.products = {key: value for key, value in world.products.items() if key[0] == "u"}
+        for name in ("assortment", "orders", "lots"):
+            setattr(alone, name, [row for row in getattr(world, name) if row[0] == "u"])
+        alone.ratios = {"u": 0.7}
+        for ours, theirs in zip(rows_of(alone.plan(), "u"), rows_of(world.plan(), "u"), strict=True):
+            pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+    def test_inputs_are_left_as_they_were(self) -> None:
+        world = random_world(1)
+        before = {key: (units.copy(), is_open.copy()) for key, (units, is_open) in world.forecasts.items()}
+        world.plan()
+        for key, (units, is_open) in world.forecasts.items():
+            np.testing.assert_array_equal(units, before[key][0])
+            np.testing.assert_array_equal(is_open, before[key][1])

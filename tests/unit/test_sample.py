@@ -1,0 +1,143 @@
+"""The synthetic bakeries: the same from the same seed, shaped like bakeries, and named for what they are."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from daybreak.sample import CATALOGUE, SampleTenant, _bought_per_unit, generate
+from resources.imports.contracts import KINDS
+from resources.imports.source import Source, read
+from resources.imports.values import BadValue
+from resources.store.master import checked
+
+UNTIL = date(2025, 3, 10)
+NOW = datetime(2025, 3, 10, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def chain() -> SampleTenant:
+    return generate(until=UNTIL).tenants[0]
+
+
+@pytest.fixture(scope="module")
+def sales(chain: SampleTenant) -> pd.DataFrame:
+    return chain.sales()
+
+
+def test_the_same_seed_makes_the_same_frames_and_another_seed_others() -> None:
+    def frames(seed: int) -> dict[str, pd.DataFrame]:
+        return generate(seed, 2, 60, until=UNTIL).tenants[1].frames()
+
+    first, second, other = frames(1), frames(1), frames(2)
+    for kind, frame in first.items():
+        pd.testing.assert_frame_equal(frame, second[kind])
+    assert not first["sales"].equals(other["sales"])
+
+
+def test_generating_a_day_later_adds_a_day_and_changes_none(chain: SampleTenant, sales: pd.DataFrame) -> None:
+    later = SampleTenant(chain.place, chain.seed, chain.days + 1, UNTIL + timedelta(days=1)).sales()
+    yesterday = UNTIL.isoformat()
+    assert (later["business_date"] == yesterday).any()
+    pd.testing.assert_frame_equal(later[later["business_date"] < yesterday].reset_index(drop=True), sales)
+
+
+def test_sales_end_on_the_day_before_in_each_time_zone() -> None:
+    fleet = generate(until=datetime(2025, 3, 10, 11, 30, tzinfo=UTC), days=10)
+    madrid, auckland = fleet.tenants[0], fleet.tenants[5]
+    assert madrid.sales()["business_date"].max() == "2025-03-09"
+    assert auckland.sales()["business_date"].max() == "2025-03-10"
+
+
+def test_every_cell_of_every_file_meets_its_contract() -> None:
+    for tenant in generate(tenants=7, days=40, until=UNTIL).tenants:
+        for name, frame in tenant.frames().items():
+            kind = KINDS[name]
+            columns = [column.name for column in kind.columns]
+            required = [column.name for column in kind.columns if column.is_required]
+            source = Source.of_bytes("t", name, frame.to_csv(index=False).encode())
+            header, chunks = read(source, columns, required)
+            for chunk in chunks:
+                assert not chunk.ragged
+                for row in chunk.rows:
+                    for column, text in zip(header, row, strict=True):
+                        if not text:
+                            assert not kind.column(column).is_required
+                            continue
+                        try:
+                            kind.column(column).reader(text)
+                        except BadValue as error:
+                            pytest.fail(f"{name}.{column} {text!r}: {error.problem}")
+            assert not frame.duplicated([name for name in kind.key if name in frame]).any()
+
+
+def test_names_and_ids_say_that_they_are_synthetic() -> None:
+    for sample in generate(tenants=12, until=UNTIL).tenants:
+        tenant = checked(sample.tenant(NOW))
+        assert tenant.is_synthetic
+        assert tenant.tenant_id.startswith("sample-")
+        assert "(synthetic)" in tenant.name
+        assert sample.frames()["products"]["name"].str.contains("(synthetic)", regex=False).all()
+
+
+def test_any_number_of_bakeries_has_ids_of_its_own() -> None:
+    ids = [tenant.tenant_id for tenant in generate(tenants=1_000, until=UNTIL).tenants]
+    assert len(set(ids)) == 1_000
+    assert ids[:3] == [tenant.tenant_id for tenant in generate(tenants=3, until=UNTIL).tenants]
+
+
+def test_demand_has_a_weekday_and_a_yearly_shape(sales: pd.DataFrame) -> None:
+    days = pd.to_datetime(sales["business_date"])
+    by_weekday = sales["quantity_units"].groupby(days.dt.day_of_week).sum()
+    assert by_weekday[5] > 1.2 * by_weekday[1]
+    rolls = sales["product_id"] == "cinnamon-roll"
+    by_month = sales["quantity_units"][rolls].groupby(days[rolls].dt.month).mean()
+    assert by_month[[12, 1, 2]].mean() > 1.1 * by_month[[6, 7]].mean()
+
+
+def test_sell_outs_are_marked_by_a_time_within_opening_hours_and_are_not_rare(sales: pd.DataFrame) -> None:
+    sold_out = sales["sold_out_at"][sales["sold_out_at"] != ""]
+    assert 0.02 < len(sold_out) / len(sales) < 0.25
+    assert sold_out.between("07:00", "19:30").all()
+
+
+def test_closed_days_have_no_sales(chain: SampleTenant, sales: pd.DataFrame) -> None:
+    events = chain.frames()["events"]
+    closed = events[(events["kind"] == "closure") & (events["location_id"] == "")]
+    assert len(closed) > 0
+    assert not sales["business_date"].isin(closed["business_date"].astype(str)).any()
+    london = generate(until=UNTIL, days=60).tenants[2]
+    weekdays = pd.to_datetime(london.sales()["business_date"]).dt.day_of_week
+    assert london.place.closed_weekday not in set(weekdays)
+
+
+def test_there_are_new_and_intermittent_products(sales: pd.DataFrame) -> None:
+    days = sales.groupby("product_id")["business_date"].agg(["min", "nunique"])
+    assert days.loc["seeded-roll", "min"] >= "2025-02-01"
+    assert days.loc["celebration-cake", "nunique"] < 0.8 * days.loc["croissant", "nunique"]
+
+
+def test_recipes_share_doughs_over_several_levels(chain: SampleTenant) -> None:
+    recipes = chain.frames()["recipes"]
+    outputs = set(recipes["output_item_id"])
+    users = recipes.groupby("item_id")["output_item_id"].nunique()
+    assert users["white-dough"] >= 3
+    assert "levain" in outputs
+    assert users["levain"] >= 2
+    assert (recipes["yield_frac"] < 1).any()
+    assert (recipes["scrap_frac"] > 0).any()
+
+
+def test_what_a_unit_takes_is_followed_through_its_doughs() -> None:
+    (loaf,) = (product for product in CATALOGUE if product.product_id == "sourdough-loaf")
+    levain = 0.9 / (10 * 0.97) * 2.0
+    expected_rye = levain / 5 * 1.0
+    assert np.isclose(_bought_per_unit(loaf)["flour-rye"], expected_rye)
+
+
+def test_stock_is_counted_on_the_last_day_with_a_lot_that_expires_on_it(chain: SampleTenant) -> None:
+    stock = chain.frames()["stock"]
+    assert stock["as_of"].max() == UNTIL
+    assert (stock["expires_on"] == UNTIL).any()
+    assert (stock["quantity"] > 0).all()
