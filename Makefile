@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The definitions are checked on an instance of their own.
+TEST_HOME := $(CURDIR)/.daybreak-test
 
 .PHONY: demo test setup up bench clean lock format
 .DEFAULT_GOAL := help
@@ -35,7 +37,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	DAYBREAK_HOME=.daybreak $(BIN)/dg check defs
+	DAYBREAK_HOME=$(TEST_HOME) $(BIN)/daybreak env dg check defs
 	$(BIN)/python -m pytest
 
 bench: setup
@@ -51,5 +53,6 @@ lock:
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header --output-file requirements.lock
 
 clean:
-	-@test ! -x $(BIN)/daybreak || $(BIN)/daybreak down --quiet
-	rm -rf $(VENV) .daybreak build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@test ! -x $(BIN)/daybreak || $(BIN)/daybreak down --quiet --delete-data
+	@test ! -x $(BIN)/daybreak || DAYBREAK_HOME=$(TEST_HOME) $(BIN)/daybreak down --quiet --delete-data
+	rm -rf $(VENV) .daybreak $(TEST_HOME) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

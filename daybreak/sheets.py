@@ -18,7 +18,7 @@ from resources.store.report import (
     read_stock_alerts,
 )
 
-PRINT_WIDTH = 120
+PRINT_WIDTH = 128
 """Columns where the output is no terminal: wide enough for every column of a sheet."""
 
 
@@ -79,7 +79,9 @@ def read_sheet(store: Store, tenant_id: str, plan_date: date) -> Sheet | None:
 def print_sheet(sheet: Sheet, longest: int | None = None) -> None:
     """Print the sheet for people; `longest` cuts each table, with the count of what is left out."""
     console = _console()
-    console.print(f"\n[bold]{sheet.tenant_name}[/] ({sheet.tenant_id}), {sheet.plan_date:%A %d %B %Y}, money in {sheet.currency}")
+    console.print(
+        f"\n[bold]{sheet.tenant_name}[/] ({sheet.tenant_id}), {sheet.plan_date:%A %d %B %Y}, money in {sheet.currency}"
+    )
     for failure in sheet.failures.itertuples():
         console.print(f"[red]Not complete: {failure.link}: {failure.reason} Remedy: {failure.remedy}[/]")
     columns = {
@@ -97,7 +99,11 @@ def print_sheet(sheet: Sheet, longest: int | None = None) -> None:
     purchases = sheet.purchases.assign(
         note=[
             ", ".join(
-                [row.status, *(["late: expedite"] if row.is_late else []), *(["earlier revision"] if row.is_earlier_revision else [])]
+                [
+                    row.status,
+                    *(["late: expedite"] if row.is_late else []),
+                    *(["earlier revision"] if row.is_earlier_revision else []),
+                ]
             )
             for row in sheet.purchases.itertuples()
         ]
@@ -132,8 +138,23 @@ def print_sheet(sheet: Sheet, longest: int | None = None) -> None:
 def print_overview(store: Store, days: Sequence[tuple[str, date]]) -> None:
     """Print one line per tenant and day: what was planned, in numbers."""
     table = Table(title="Planned", title_justify="left")
-    for name in ("Tenant", "Date", "Products", "Batches", "Units", "Expected profit", "Purchase lines", "Amount", "Alerts", "To mend"):
-        table.add_column(name, justify="left" if name in {"Tenant", "Date"} else "right")
+    for name in (
+        "Tenant",
+        "Date",
+        "Products",
+        "Batches",
+        "Units",
+        "Profit",
+        "Purchases",
+        "Amount",
+        "Alerts",
+        "To mend",
+    ):
+        table.add_column(
+            name,
+            justify="left" if name in {"Tenant", "Date"} else "right",
+            no_wrap=name not in {"Products", "Purchases"},
+        )
     for tenant_id, day in days:
         sheet = read_sheet(store, tenant_id, day)
         if sheet is None:
@@ -143,7 +164,9 @@ def print_overview(store: Store, days: Sequence[tuple[str, date]]) -> None:
             tenant_id,
             str(day),
             str(len(sheet.production)),
-            str(int(sheet.production["batches"].sum())),
+            "closed"
+            if (sheet.production["limited_by"] == "closed").all()
+            else str(int(sheet.production["batches"].sum())),
             _cell(float(sheet.production["quantity_units"].sum())),
             f"{_cell(float(sheet.production['expected_profit'].sum()))} {sheet.currency}",
             str(len(sheet.purchases)),

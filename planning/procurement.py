@@ -521,10 +521,13 @@ def _purchase_lines(
         price_per_pack=price,
         amount=np.round(price * record.order_packs, 4),
         is_late=record.order_is_late,
-        reason=[
-            f"{why}; covers the needs of {first} to {last}"
-            for why, first, last in zip(offer["reason"], needed_on, through, strict=True)
-        ],
+        reason=pd.Series(
+            [
+                f"{why}; covers the needs of {first} to {last}"
+                for why, first, last in zip(offer["reason"], needed_on, through, strict=True)
+            ],
+            dtype=str,  # also when there are no lines
+        ),
         expires_on=_objects(dates_of(expires, plan_date)),
         row=record.order_row,
         order=np.arange(len(stock)),

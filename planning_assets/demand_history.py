@@ -7,7 +7,7 @@ import numpy as np
 
 from planning.demand import DemandHistory, build_demand_history
 from planning_assets.link import Batch, Link, Metadata
-from planning_assets.summaries import table
+from planning_assets.summaries import number, table
 from resources.store.inputs import read_events, read_opening_hours, read_sales_panel, refresh_demand_panels
 
 
@@ -43,7 +43,7 @@ def describe(batch: Batch, result: DemandHistory) -> Mapping[str, Metadata]:
         ]
         described[str(tenant_id)] = {
             "dagster/row_count": dg.MetadataValue.int(len(rows)),
-            "units": dg.MetadataValue.float(float(np.nansum(demand))),
+            "units": number(np.nansum(demand)),
             "open_days": dg.MetadataValue.int(int(is_open.any(axis=0).sum())),
             "inferred_closed_days": dg.MetadataValue.int(int(panel["is_inferred_closed"][rows].any(axis=0).sum())),
             "sold_out_rows": dg.MetadataValue.int(int(panel["is_sold_out"][rows].sum())),

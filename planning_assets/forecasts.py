@@ -10,7 +10,7 @@ from planning.demand import opening_calendar
 from planning.forecasting import Forecasts, forecast_demand
 from planning.frames import FORECAST_DAYS, PLAN_DAYS, QUANTILE_LEVELS, exceptions_of, frame_of, set_aside_of
 from planning_assets.link import Batch, Link, Metadata
-from planning_assets.summaries import sparkline, table
+from planning_assets.summaries import number, sparkline, table
 from resources.store.inputs import read_events, read_forecasts, read_opening_hours, read_products
 from resources.store.plans import write_forecasts
 
@@ -64,8 +64,8 @@ def describe(_batch: Batch, result: Forecasts) -> Mapping[str, Metadata]:
         metadata = {
             "dagster/row_count": dg.MetadataValue.int(len(rows) * PLAN_DAYS),
             "series": dg.MetadataValue.int(len(rows)),
-            "units_today": dg.MetadataValue.float(float(total[0])),
-            "units_week": dg.MetadataValue.float(float(total[:FORECAST_DAYS].sum())),
+            "units_today": number(total[0]),
+            "units_week": number(total[:FORECAST_DAYS].sum()),
             "method": dg.MetadataValue.text(", ".join(sorted(keys["method"].unique()))),
             "horizon": sparkline(
                 total, np.clip(total - spread_low, 0, None), total + spread_high, "units per day, 14 days"
@@ -89,7 +89,7 @@ def describe(_batch: Batch, result: Forecasts) -> Mapping[str, Metadata]:
             backtest = backtests[tenant_id]
             champion = backtest[backtest["is_champion"]]
             if len(champion):
-                metadata["backtest_wape_pct"] = dg.MetadataValue.float(float(champion["wape_pct"].iloc[0]))
+                metadata["backtest_wape_pct"] = number(champion["wape_pct"].iloc[0])
             metadata["backtest"] = table(
                 ["candidate", "rows", "WAPE %", "bias %", "serves"],
                 [

@@ -8,7 +8,7 @@ import pandas as pd
 from planning.projection import Projections, project_inventory
 from planning_assets.link import Batch, Link, Metadata
 from planning_assets.stock import opening_stock
-from planning_assets.summaries import table
+from planning_assets.summaries import sums, table
 from resources.store.inputs import read_items, read_open_orders, read_supplier_items
 from resources.store.plans import write_projection
 
@@ -74,7 +74,7 @@ def describe(_batch: Batch, result: Projections) -> Mapping[str, Metadata]:
             "dagster/row_count": dg.MetadataValue.int(len(rows)),
             "stock_outs": dg.MetadataValue.int(len(stock_outs)),
             "expiring_items": dg.MetadataValue.int(int((keys["expired"] > 0).sum())),
-            "expired_value": dg.MetadataValue.float(float(pd.to_numeric(keys["expired_value"]).sum())),
+            **sums(keys, {"expired_value": "expired_value"}),
             "stock": table(
                 ["location", "item", "opening", "cover days", "runs out", "order by", "short", "expires"],
                 [

@@ -10,7 +10,7 @@ from planning.frames import exceptions_of, set_aside_of
 from planning.procurement import ProcurementPlans, plan_procurement
 from planning_assets.link import Batch, Link, Metadata
 from planning_assets.stock import opening_stock
-from planning_assets.summaries import table
+from planning_assets.summaries import sums, table
 from resources.store.inputs import (
     read_items,
     read_open_orders,
@@ -40,8 +40,9 @@ def compute(batch: Batch) -> ProcurementPlans:
         tenants=batch.tenants,
         plan_date=batch.plan_date,
     )
-    planned = stock.exceptions[~stock.exceptions["tenant_id"].isin(result.set_aside["tenant_id"])]
-    parts = [part for part in (result.exceptions, planned) if len(part)]
+    # What nobody counted matters only where it is needed.
+    needed = result.requirements.keys[["tenant_id", "location_id", "item_id"]].rename(columns={"item_id": "subject_id"})
+    parts = [part for part in (result.exceptions, stock.exceptions.merge(needed)) if len(part)]
     return replace(result, exceptions=pd.concat(parts, ignore_index=True)) if parts else result
 
 
@@ -82,7 +83,7 @@ def describe(batch: Batch, result: ProcurementPlans) -> Mapping[str, Metadata]:
             "dagster/row_count": dg.MetadataValue.int(len(lines)),
             "items_required": dg.MetadataValue.int(len(rows)),
             "suppliers": dg.MetadataValue.int(int(lines["supplier_id"].nunique())),
-            "amount": dg.MetadataValue.float(float(lines["amount"].sum())),
+            **sums(lines, {"amount": "amount"}),
             "lines_to_order_today": dg.MetadataValue.int(int((lines["order_by"] <= run_dates[str(tenant_id)]).sum())),
             "late_lines": dg.MetadataValue.int(int(lines["is_late"].sum())),
             "exceptions": dg.MetadataValue.int(int(exceptions.get(tenant_id, 0))),

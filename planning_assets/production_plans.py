@@ -8,7 +8,7 @@ from planning.frames import PLAN_DAYS, exceptions_of, set_aside_of
 from planning.production import ProductionPlans, plan_production
 from planning_assets.link import Batch, Link, Metadata
 from planning_assets.stock import opening_stock
-from planning_assets.summaries import table
+from planning_assets.summaries import sums, table
 from resources.store.inputs import (
     read_assortment,
     read_customer_orders,
@@ -51,11 +51,16 @@ def describe(_batch: Batch, result: ProductionPlans) -> Mapping[str, Metadata]:
         largest = lines.sort_values(["quantity_units", "product_id"], ascending=[False, True])
         described[str(tenant_id)] = {
             "dagster/row_count": dg.MetadataValue.int(len(lines)),
-            "units": dg.MetadataValue.float(float(lines["quantity_units"].sum())),
             "batches": dg.MetadataValue.int(int(lines["batches"].sum())),
-            "expected_profit": dg.MetadataValue.float(float(lines["expected_profit"].sum())),
-            "expected_waste_units": dg.MetadataValue.float(float(lines["expected_waste_units"].sum())),
-            "expected_lost_units": dg.MetadataValue.float(float(lines["expected_lost_units"].sum())),
+            **sums(
+                lines,
+                {
+                    "units": "quantity_units",
+                    "expected_profit": "expected_profit",
+                    "expected_waste_units": "expected_waste_units",
+                    "expected_lost_units": "expected_lost_units",
+                },
+            ),
             "lines_without_cost": dg.MetadataValue.int(int(lines["is_default_critical_ratio"].sum())),
             "exceptions": dg.MetadataValue.int(int(exceptions.get(tenant_id, 0))),
             "sheet": table(

@@ -2,10 +2,11 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw
 
 SPARKLINE_SIZE = (240, 44)
@@ -14,6 +15,17 @@ LONGEST_INLINE_MARKDOWN = 999
 """Dagster shows longer markdown behind a link instead of in the page."""
 
 LONGEST_TABLE_ROWS = 12
+
+
+def number(value: float) -> dg.MetadataValue:
+    """A number as people read it, with two decimals; Dagster plots it over the partitions."""
+    return dg.MetadataValue.float(round(float(value), 2))
+
+
+def sums(frame: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, dg.MetadataValue]:
+    """Metadata name -> sum of a column's known values; a column of which nothing is known is left out, not zero."""
+    known = {name: pd.to_numeric(frame[column]).sum(min_count=min(1, len(frame))) for name, column in columns.items()}
+    return {name: number(value) for name, value in known.items() if not pd.isna(value)}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:

@@ -17,7 +17,7 @@ from planning_assets.dagster_events import mark_failed, report_materializations
 from planning_assets.link import Metadata
 from planning_assets.partitions import key_of, tenant_days
 from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
-from planning_assets.summaries import table
+from planning_assets.summaries import number, table
 from resources import vocabulary
 from resources.clock import Clock
 from resources.dagster_resources import ClockResource, StoreResource
@@ -181,7 +181,7 @@ def _describe(metrics: pd.DataFrame, tenant_ids: Sequence[str]) -> Mapping[str, 
             numbers = overall.loc[tenant_id]
             for name in ("wape_pct", "naive_wape_pct", "mape_pct", "bias_pct", "coverage_pct", "mae_units"):
                 if np.isfinite(float(numbers[name] if numbers[name] is not None else np.nan)):
-                    metadata[name] = dg.MetadataValue.float(float(numbers[name]))
+                    metadata[name] = number(numbers[name])
             metadata["rows_used"] = dg.MetadataValue.int(int(numbers["rows_used"]))
         if tenant_id in products:
             worst = products[tenant_id].sort_values("wape_pct", ascending=False)

@@ -19,7 +19,7 @@ COMMANDS = {
     "validate": ("daybreak.cli.plan", "Score stored forecasts against what was sold."),
     "settings": ("daybreak.cli.settings", "Show and change the instance's settings."),
 }
-"""Each command's module (which holds a click command of the same name, `import` and such with a trailing underscore) and one line of help."""
+"""Each command's module, which holds a click command of that name (`import_` for a Python keyword), and its line of help."""
 
 
 class LazyGroup(click.Group):

@@ -1,8 +1,11 @@
 """The commands of the local instance: up, down, doctor, env, migrate. What they do is in daybreak.instance and beside it."""
 
+import os
 import shlex
 import shutil
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,15 +64,19 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if all(finding.is_ok for finding in findings) else SOME_FAILED)
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @json_option
-def env(as_json: bool) -> None:
-    """Print the environment that dagster and dg commands need, for `eval "$(daybreak env)"`.
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def env(as_json: bool, command: tuple[str, ...]) -> None:
+    """Print the environment that dagster and dg commands need, for `eval "$(daybreak env)"`, or run COMMAND in it.
 
-    It holds the database's password. The embedded database is there only while an instance runs.
+    It holds the database's password. The embedded database is there while an instance runs, or while COMMAND does.
     """
     from daybreak import instance  # noqa: PLC0415 (keeps --help fast)
 
+    if command:
+        with _clear_errors(), instance.database() as dsn:
+            sys.exit(_run(command, os.environ | instance.dagster_environment(dsn)))
     with _clear_errors():
         variables = instance.dagster_environment(instance.lasting_database())
     if as_json:
@@ -77,6 +84,16 @@ def env(as_json: bool) -> None:
     else:
         for name, value in variables.items():
             click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _run(command: tuple[str, ...], environment: dict[str, str]) -> int:
+    # Programs of the same virtual environment are found without activating it.
+    environment["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), environment.get("PATH", os.defpath)])
+    environment["VIRTUAL_ENV"] = sys.prefix
+    program = shutil.which(command[0], path=environment["PATH"])
+    if program is None:
+        raise InstanceUnusable(f"There is no program {command[0]!r}. Remedy: check its name, or give its full path.")
+    return subprocess.run([program, *command[1:]], env=environment, check=False).returncode
 
 
 @click.command()
