@@ -22,10 +22,16 @@ def report_materializations(
 ) -> None:
     """Record materializations of partitions, written in batches of DAGSTER_EVENT_BATCH_SIZE."""
     step = context.op_execution_context._step_execution_context
-    batch_id = uuid.uuid4().hex
-    for n, materialization in enumerate(materializations, start=1):
-        batch = DagsterEventBatchMetadata(batch_id, n == len(materializations))
-        DagsterEvent.asset_materialization(step, materialization, batch)
+    by_asset: dict[dg.AssetKey, list[dg.AssetMaterialization]] = {}
+    for materialization in materializations:
+        by_asset.setdefault(materialization.asset_key, []).append(materialization)
+    # A batch of its own for each asset: Dagster notes only the last event of a batch as its asset's latest, and the grid
+    # of an asset whose latest event is not noted stays as it was.
+    for of_asset in by_asset.values():
+        batch_id = uuid.uuid4().hex
+        for n, materialization in enumerate(of_asset, start=1):
+            batch = DagsterEventBatchMetadata(batch_id, n == len(of_asset))
+            DagsterEvent.asset_materialization(step, materialization, batch)
 
 
 def mark_failed(context: dg.AssetExecutionContext, partitions: Iterable[tuple[dg.AssetKey, str]]) -> None:

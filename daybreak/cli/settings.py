@@ -1,13 +1,14 @@
 """`daybreak settings`: the few things of an instance that are not a good default for everybody."""
 
 import json
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 
 import click
 
 from daybreak.cli.common import InputRefused, json_option, opened_store, print_json
 
 NAMES = ("partitions-start",)
+TIME = click.DateTime(["%H:%M"])
 
 
 @click.group()
@@ -62,6 +63,47 @@ def set_(name: str, value: str) -> None:
             )
         fleet.publish(store)
     click.echo(f"{name} is {start}.")
+
+
+@settings.command(name="schedule-group")
+@click.argument("group", required=False)
+@click.option("--production", type=TIME, help="Local time of production planning, such as 05:30.")
+@click.option("--procurement", type=TIME, help="Local time of procurement planning, such as 06:00.")
+@click.option("--validation", type=TIME, help="Local time of forecast validation, such as 08:00.")
+@json_option
+def schedule_group(
+    group: str | None,
+    production: datetime | None,
+    procurement: datetime | None,
+    validation: datetime | None,
+    as_json: bool,
+) -> None:
+    """List the schedule groups, or add or change GROUP. Tenants follow the group that `daybreak tenant set` gives them."""
+    from resources.store.master import MasterDataError, list_schedule_groups, set_schedule_group  # noqa: PLC0415
+
+    given = (production, procurement, validation)
+    if group is None and any(given):
+        raise click.UsageError("Name the group whose times to set.")
+    try:
+        with opened_store() as store, store.transaction() as connection:
+            groups = list_schedule_groups(connection)
+            if group is not None:
+                before = groups.get(group, groups["default"])
+                production_at, procurement_at, validation_at = (
+                    at.time() if at else old for at, old in zip(given, before, strict=True)
+                )
+                set_schedule_group(connection, group, (production_at, procurement_at, validation_at))
+                groups = list_schedule_groups(connection)
+    except MasterDataError as error:
+        raise InputRefused(str(error)) from error
+    if as_json:
+        names = ("production_planning_at", "procurement_planning_at", "forecast_validation_at")
+        print_json({name: dict(zip(names, times, strict=True)) for name, times in groups.items()})
+    else:
+        for name, times in groups.items():
+            click.echo(
+                f"{name:<20} production {times[0]:%H:%M}  procurement {times[1]:%H:%M}  validation {times[2]:%H:%M}"
+            )
 
 
 @settings.command()

@@ -1,4 +1,4 @@
-"""`daybreak tenant`: add, list, show, suspend and resume tenants."""
+"""`daybreak tenant`: add, list, show, change, suspend and resume tenants."""
 
 import os
 from dataclasses import asdict
@@ -9,17 +9,21 @@ import click
 
 from daybreak.cli.common import InputRefused, json_option, opened_store, print_json
 from resources.clock import system_clock
-from resources.vocabulary import TENANT_STATUSES, TENANT_TIERS, TIMEZONE_NOT_FETCHED
+from resources.vocabulary import (
+    DEFAULT_TIMEZONE,
+    DEFAULT_TIMEZONE_SETTING,
+    TENANT_STATUSES,
+    TENANT_TIERS,
+    TIMEZONE_NOT_FETCHED,
+)
 
 if TYPE_CHECKING:
     from resources.store.database import Store
 
-FALLBACK_TIMEZONE = "Europe/Madrid"
-
 
 @click.group()
 def tenant() -> None:
-    """Add, list, show and suspend tenants (bakery businesses)."""
+    """Add, list, show, change and suspend tenants (bakery businesses)."""
 
 
 @tenant.command()
@@ -58,7 +62,7 @@ def add(
 
     now = system_clock()
     if timezone is None:
-        timezone = os.environ.get("DEFAULT_TIMEZONE") or FALLBACK_TIMEZONE
+        timezone = os.environ.get(DEFAULT_TIMEZONE_SETTING) or DEFAULT_TIMEZONE
         click.echo(
             f"Warning: {TIMEZONE_NOT_FETCHED}: none is given, {timezone} is used. Remedy: give --timezone.",
             err=True,
@@ -164,21 +168,57 @@ def resume(tenant_id: str, as_json: bool) -> None:
     _change_status(tenant_id, "active", system_clock(), as_json)
 
 
-def _change_status(tenant_id: str, status: str, now: datetime, as_json: bool) -> None:
-    from resources.store.master import MasterDataError, set_status  # noqa: PLC0415 (keeps --help fast)
+@tenant.command(name="set")
+@click.argument("tenant_id")
+@click.option("--timezone", help="IANA time zone, such as Europe/Berlin.")
+@click.option("--country", help="Two-letter country code, such as DE.")
+@click.option("--subdivision", help="Subdivision with holidays of its own, such as BW.")
+@click.option("--tier", type=click.Choice(TENANT_TIERS))
+@click.option("--name", help="Name for people.")
+@click.option("--currency", help="Three-letter currency code.")
+@click.option("--plan-lead-days", type=click.IntRange(0, 1), help="1 for bakeries that bake at night.")
+@click.option("--schedule-group", help="The group whose local times it follows: `daybreak settings schedule-group`.")
+@click.option(
+    "--auto-approve/--no-auto-approve", default=None, help="Whether purchase lines become orders by themselves."
+)
+@click.option("--default-critical-ratio", type=float, help="Used where a price or cost is missing, between 0 and 1.")
+@json_option
+def set_(tenant_id: str, as_json: bool, **options: object) -> None:
+    """Change a tenant. Plans made before are then out of date."""
+    changes = {
+        name: value.upper() if name in {"country", "currency"} and isinstance(value, str) else value
+        for name, value in options.items()
+        if value is not None
+    }
+    if not changes:
+        raise click.UsageError("Give what to change: `daybreak tenant set --help` lists it.")
+    is_changed = _change(tenant_id, changes, system_clock())
+    if as_json:
+        print_json({"tenant_id": tenant_id, "changes": changes, "is_changed": is_changed})
+    else:
+        click.echo(f"Tenant {tenant_id} is {'changed' if is_changed else 'as it was'}.")
 
-    try:
-        with opened_store() as store:
-            with store.transaction() as connection:
-                is_changed = set_status(connection, tenant_id, status, now)
-            if is_changed:
-                _publish(store)
-    except MasterDataError as error:
-        raise InputRefused(str(error)) from error
+
+def _change_status(tenant_id: str, status: str, now: datetime, as_json: bool) -> None:
+    is_changed = _change(tenant_id, {"status": status}, now)
     if as_json:
         print_json({"tenant_id": tenant_id, "status": status, "is_changed": is_changed})
     else:
         click.echo(f"Tenant {tenant_id} is {'now' if is_changed else 'already'} {status}.")
+
+
+def _change(tenant_id: str, changes: dict[str, object], now: datetime) -> bool:
+    from resources.store.master import MasterDataError, change_tenant  # noqa: PLC0415 (keeps --help fast)
+
+    try:
+        with opened_store() as store:
+            with store.transaction() as connection:
+                is_changed = change_tenant(connection, tenant_id, changes, now)
+            if is_changed:
+                _publish(store)
+    except MasterDataError as error:
+        raise InputRefused(str(error)) from error
+    return is_changed
 
 
 def _publish(store: "Store") -> None:

@@ -2,9 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, time
+from typing import Any
 from zoneinfo import available_timezones
 
 import holidays
@@ -37,6 +38,8 @@ class Tenant:
     parent_tenant_id: str | None = None
     schedule_group: str = "default"
     plan_lead_days: int = 0
+    auto_approve: bool = True
+    default_critical_ratio: float = 0.7
     is_synthetic: bool = False
 
 
@@ -74,6 +77,10 @@ def checked(tenant: Tenant) -> Tenant:
         )
         raise MasterDataError(
             f"{tenant.subdivision!r} is no subdivision of {tenant.country}. {_nearest(tenant.subdivision, subdivisions, listed)}"
+        )
+    if not 0 < tenant.default_critical_ratio < 1:
+        raise MasterDataError(
+            f"A critical ratio of {tenant.default_critical_ratio} is not between 0 and 1. Remedy: give 0.7 for most bakeries."
         )
     if not re.fullmatch("[A-Z]{3}", tenant.currency):
         raise MasterDataError(
@@ -127,14 +134,61 @@ def list_tenants(connection: Connection, status: str | None = None) -> list[Tena
     return [tenant for tenant in _tenants(connection, None) if status in {None, tenant.status}]
 
 
-def set_status(connection: Connection, tenant_id: str, status: str, now: datetime) -> bool:
-    """Set the status; returns whether it changed. Raises MasterDataError when there is no such tenant."""
-    tenant = get_tenant(connection, tenant_id)
-    if tenant.status == status:
+def change_tenant(connection: Connection, tenant_id: str, changes: Mapping[str, Any], now: datetime) -> bool:
+    """Set columns of a tenant; returns whether anything changed, which puts its plans out of date.
+
+    Raises MasterDataError when there is no such tenant or schedule group, or a value is none that `checked` takes.
+    """
+    before = get_tenant(connection, tenant_id)
+    after = replace(before, **changes)
+    if after == before:
         return False
-    connection.execute("UPDATE master.tenant SET status = %s WHERE tenant_id = %s", (status, tenant_id))
+    checked(after)
+    if after.schedule_group not in (groups := list_schedule_groups(connection)):
+        raise MasterDataError(
+            f"There is no schedule group {after.schedule_group!r}. "
+            f"{_nearest(after.schedule_group, groups, '`daybreak settings schedule-group` makes one.')}"
+        )
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
+    )
+    connection.execute(
+        sql.SQL("UPDATE master.tenant SET {} WHERE tenant_id = %(tenant_id)s").format(columns),
+        {**changes, "tenant_id": tenant_id},
+    )
     bump_input_version(connection, tenant_id, "settings", now)
     return True
+
+
+def list_schedule_groups(connection: Connection) -> dict[str, tuple[time, time, time]]:
+    """The local times of production planning, procurement planning and forecast validation, by schedule group."""
+    rows = connection.execute(
+        """
+        SELECT schedule_group, production_planning_at, procurement_planning_at, forecast_validation_at
+          FROM master.schedule_group ORDER BY schedule_group
+        """
+    )
+    return {group: (production, procurement, validation) for group, production, procurement, validation in rows}
+
+
+def set_schedule_group(connection: Connection, group: str, times: tuple[time, time, time]) -> None:
+    """Add or change a schedule group. Raises MasterDataError when its id is none or planning does not come in order."""
+    _check_identifier(group)
+    if times[0] > times[1]:
+        raise MasterDataError(
+            f"Production planning at {times[0]:%H:%M} would come after procurement planning at {times[1]:%H:%M}. "
+            "Remedy: give a production time that is not later."
+        )
+    connection.execute(
+        """
+        INSERT INTO master.schedule_group VALUES (%s, %s, %s, %s)
+        ON CONFLICT (schedule_group) DO UPDATE
+        SET production_planning_at = excluded.production_planning_at,
+            procurement_planning_at = excluded.procurement_planning_at,
+            forecast_validation_at = excluded.forecast_validation_at
+        """,
+        (group, *times),
+    )
 
 
 def add_location(connection: Connection, location: Location) -> None:
@@ -166,7 +220,13 @@ def list_locations(connection: Connection, tenant_id: str) -> list[Location]:
 
 
 def _tenants(connection: Connection, tenant_ids: Sequence[str] | None) -> list[Tenant]:
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in fields(Tenant))
+    columns = sql.SQL(", ").join(
+        # A ratio is a float to everybody who reads it.
+        sql.SQL("default_critical_ratio::float8")
+        if column.name == "default_critical_ratio"
+        else sql.Identifier(column.name)
+        for column in fields(Tenant)
+    )
     with connection.cursor(row_factory=class_row(Tenant)) as cursor:
         return cursor.execute(
             sql.SQL(

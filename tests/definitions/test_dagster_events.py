@@ -45,9 +45,7 @@ def run(
     named = {tenant_id for tenant_ids in (*done.values(), failed) for tenant_id in tenant_ids}
     instance.add_dynamic_partitions(str(TENANTS.name), sorted(named - set(known)))
     job = dg.Definitions(assets=[both], executor=dg.in_process_executor).resolve_implicit_global_asset_job_def()
-    return job.execute_in_process(
-        instance=instance, partition_key=key_of(DAY, min(named)), raise_on_error=False
-    )
+    return job.execute_in_process(instance=instance, partition_key=key_of(DAY, min(named)), raise_on_error=False)
 
 
 def tenants(count: int) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daybreak.cli import main
+from resources.store.database import Store
 
 
 @pytest.fixture
@@ -155,3 +156,35 @@ def test_the_sample_loads_and_loading_it_again_changes_nothing(run: Any) -> None
         assert "(synthetic)" in one["name"]
     run("tenant", "add", "krume", *BERLIN)
     assert len(json.loads(run("tenant", "list", "--json").output)) == 3
+
+
+def test_a_tenant_is_changed_and_its_plans_are_then_out_of_date(run: Any, store: Store) -> None:
+    run("tenant", "add", "krume", *BERLIN)
+    run("settings", "schedule-group", "early", "--production", "03:00", "--procurement", "03:30")
+    run("tenant", "set", "krume", "--schedule-group", "early", "--timezone", "Asia/Kolkata", "--no-auto-approve")
+    shown = json.loads(run("tenant", "show", "krume", "--json").output)
+    assert (shown["schedule_group"], shown["timezone"], shown["auto_approve"]) == ("early", "Asia/Kolkata", False)
+    versions = store.frame("SELECT version FROM ops.input_version WHERE tenant_id = 'krume' AND input = 'settings'")
+    assert versions["version"].tolist() == [1]
+    assert "as it was" in run("tenant", "set", "krume", "--schedule-group", "early").output
+    groups = json.loads(run("settings", "schedule-group", "--json").output)
+    assert groups["early"]["production_planning_at"] == "03:00:00"
+    assert groups["early"]["forecast_validation_at"] == "08:00:00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (("tenant", "set", "krume", "--schedule-group", "erly"), 3, "no schedule group"),
+        (("tenant", "set", "krume", "--timezone", "Mars/Olympus"), 3, "no time zone"),
+        (("tenant", "set", "krume", "--default-critical-ratio", "1.5"), 3, "between 0 and 1"),
+        (("tenant", "set", "krume"), 2, "Give what to change"),
+        (("tenant", "set", "krme", "--name", "x"), 3, "did you mean krume"),
+        (("settings", "schedule-group", "late", "--production", "07:00"), 3, "not later"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_with_the_remedy(
+    run: Any, arguments: tuple[str, ...], exit_code: int, words: str
+) -> None:
+    run("tenant", "add", "krume", *BERLIN)
+    assert words in run(*arguments, expect=exit_code).output
