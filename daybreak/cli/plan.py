@@ -78,6 +78,8 @@ def backfill(
     title = f"{'Validate' if validation else 'Plan'} {days[0]} to {days[-1]}, {len(chosen)} tenants"
     began = time.monotonic()
     try:
+        for tenant_id in chosen:  # a backfill takes only partitions that the grid knows already
+            dagster_client.add_partition(instance.url, tenant_id)
         backfill_id = dagster_client.launch_backfill(instance.url, assets, keys, title)
         url = f"{instance.url}/runs/b/{backfill_id}"
         click.echo(f"Backfill of {len(keys)} partitions: {url}", err=True)

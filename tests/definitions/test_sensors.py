@@ -1,0 +1,227 @@
+"""Real ticks of the real sensors on a real instance: what imports and dead runs become."""
+
+import threading
+from datetime import date
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+from dagster._core.storage.dagster_run import DagsterRun
+
+from planning_assets.partitions import TENANTS
+from resources.imports.importer import Options, import_batch
+from resources.imports.source import Source
+from resources.store.database import Connection, Store
+from resources.store.executions import RUN_ENDED, start_executions
+from sensors.imports import IMPORTS_A_TICK
+from tests.definitions.conftest import NOW, definitions_of
+from tests.definitions.test_daily_plan import ASSETS, bakery, count, materialized, plan
+from tests.integration.store_bakery import add_bakery
+
+SALES = "location_id,product_id,business_date,quantity_units\n"
+INSERT_IMPORT = """
+    INSERT INTO ops.import (import_id, tenant_id, kind, input, file_name, content_sha256, rows_read, rows_written,
+                            rows_unchanged, rows_quarantined, imported_at)
+    VALUES (%s, %s, 'sales', 'sales', %s, %s, 1, 1, 0, 0, now())
+"""
+
+
+def tick(instance: dg.DagsterInstance, store: Store, name: str, cursor: str | None = None) -> tuple[str | None, str]:
+    """Evaluate a sensor and do what the daemon does with its result; returns the new cursor and why it skipped."""
+    repository = definitions_of(store.dsn).get_repository_def()
+    with dg.build_sensor_context(
+        instance=instance,
+        cursor=cursor,
+        repository_def=repository,
+        resources=repository.get_top_level_resources(),
+    ) as context:
+        result = repository.get_sensor_def(name).evaluate_tick(context)
+    for event in result.asset_events:
+        instance.report_runless_asset_event(event)
+    for request in result.dynamic_partitions_requests or []:
+        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+    return result.cursor, result.skip_message or ""
+
+
+def take_sales(store: Store, tenant_id: str, *lines: str) -> None:
+    """Import sales of a tenant."""
+    content = (SALES + "\n".join(lines) + "\n").encode()
+    (report,) = import_batch(
+        store, "sales", [Source.of_bytes(tenant_id, f"{tenant_id}.csv", content)], now=NOW, options=Options()
+    )
+    assert report.status == "imported", report.problems
+
+
+def record_import(connection: Connection, tenant_id: str) -> None:
+    """Leave what an import leaves behind, without its data."""
+    identity = uuid4()
+    connection.execute(INSERT_IMPORT, (identity, tenant_id, f"{identity}.csv", identity.hex * 2))
+
+
+def tenants_of(instance: dg.DagsterInstance) -> set[str]:
+    """The tenants that the grid knows."""
+    return set(instance.get_dynamic_partitions(str(TENANTS.name)))
+
+
+def reported(instance: dg.DagsterInstance, asset: str = "sales") -> list[str]:
+    """The partitions of all materializations of an asset, first to last."""
+    records = instance.fetch_materializations(dg.AssetKey(asset), limit=2 * IMPORTS_A_TICK).records
+    return [str(record.partition_key) for record in reversed(records)]
+
+
+def test_an_import_becomes_a_materialization_of_the_tenants_partition(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    for tenant_id in ("a", "b"):
+        add_bakery(store, tenant_id)
+    take_sales(store, "a", "main,bread,2026-03-01,40", "main,cake,2026-03-01,7")
+    cursor, _ = tick(instance, store, "imports_sensor")
+    (record,) = instance.fetch_materializations(dg.AssetKey("sales"), limit=10).records
+    assert record.partition_key == "a"
+    assert record.asset_materialization is not None
+    shown = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    assert shown == {
+        "dagster/row_count": 2,
+        "rows_unchanged": 0,
+        "rows_quarantined": 0,
+        "kind": "sales",
+        "file": "a.csv",
+        "imported_at": NOW.timestamp(),
+    }
+    assert tenants_of(instance) == {"a", "b"}, "also a tenant without imports is in the grid"
+    assert instance.get_materialized_partitions(dg.AssetKey("recipes")) == set()
+
+    take_sales(store, "b", "main,bread,2026-03-01,50")
+    later, _ = tick(instance, store, "imports_sensor", cursor)
+    assert int(later or 0) > int(cursor or 0)
+    assert reported(instance) == ["a", "b"]
+
+
+def test_nothing_new_is_a_skip_that_says_so_and_keeps_the_cursor(instance: dg.DagsterInstance, store: Store) -> None:
+    add_bakery(store, "a")
+    take_sales(store, "a", "main,bread,2026-03-01,40")
+    cursor, skipped = tick(instance, store, "imports_sensor")
+    assert skipped == ""
+    assert tick(instance, store, "imports_sensor", cursor) == (
+        cursor,
+        "Nothing was imported, and every tenant is in the grid.",
+    )
+    assert reported(instance) == ["a"]
+
+
+def test_a_new_tenant_becomes_a_partition_without_an_import_and_a_suspended_one_does_not(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    for tenant_id in ("a", "gone"):
+        add_bakery(store, tenant_id)
+    with store.transaction() as connection:
+        connection.execute("UPDATE master.tenant SET status = 'suspended' WHERE tenant_id = 'gone'")
+    cursor, skipped = tick(instance, store, "imports_sensor")
+    assert (cursor, skipped) == ("0", "")
+    assert tenants_of(instance) == {"a"}
+
+
+@pytest.mark.parametrize("unreadable", ["", "zero", "-1", "1.5", '{"seq": 1}', "²"])
+def test_an_unreadable_cursor_starts_again_from_the_first(
+    instance: dg.DagsterInstance, store: Store, unreadable: str
+) -> None:
+    add_bakery(store, "a")
+    take_sales(store, "a", "main,bread,2026-03-01,40")
+    good, _ = tick(instance, store, "imports_sensor")
+    assert tick(instance, store, "imports_sensor", unreadable)[0] == good
+    assert reported(instance) == ["a", "a"]
+    assert instance.get_materialized_partitions(dg.AssetKey("sales")) == {"a"}
+
+
+def test_more_imports_than_a_tick_takes_are_reported_by_the_next_ones_in_order(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    add_bakery(store, "a")
+    add_bakery(store, "last")
+    with store.transaction() as connection:
+        for _ in range(IMPORTS_A_TICK):
+            record_import(connection, "a")
+        record_import(connection, "last")
+    cursor, _ = tick(instance, store, "imports_sensor")
+    assert reported(instance) == ["a"] * IMPORTS_A_TICK
+    cursor, _ = tick(instance, store, "imports_sensor", cursor)
+    assert reported(instance)[-2:] == ["a", "last"]
+    assert len(reported(instance)) == IMPORTS_A_TICK + 1
+    assert "Nothing" in tick(instance, store, "imports_sensor", cursor)[1]
+
+
+def test_an_import_committed_after_a_later_one_is_not_lost(instance: dg.DagsterInstance, store: Store) -> None:
+    for tenant_id in ("slow", "quick"):
+        add_bakery(store, tenant_id)
+    cursors: list[str | None] = []
+    ticking = threading.Thread(target=lambda: cursors.append(tick(instance, store, "imports_sensor")[0]))
+    with store.transaction() as slow:
+        record_import(slow, "slow")
+        with store.transaction() as quick:
+            record_import(quick, "quick")
+        ticking.start()
+        ticking.join(1)
+    ticking.join(30)
+    tick(instance, store, "imports_sensor", cursors[0])
+    assert sorted(reported(instance)) == ["quick", "slow"]
+
+
+def test_a_plan_is_made_after_its_sources_were_materialized_by_tenant(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    """Dagster reads the data versions of partitioned inputs before the step: a run without a partition fails there."""
+    for tenant_id in ("a", "b"):
+        bakery(store, tenant_id)
+        take_sales(store, tenant_id, "main,bread,2026-02-28,40")
+    tick(instance, store, "imports_sensor")
+    assert reported(instance) == ["a", "b"]
+    result = plan(instance, store, ["a", "b"])
+    assert result.success
+    for asset in ASSETS:
+        assert materialized(instance, asset) == {"2026-03-02|a", "2026-03-02|b"}, asset
+
+
+def running_execution(store: Store, tenant_id: str, run_id: str) -> None:
+    """An execution that a run began and has not closed."""
+    with store.transaction() as connection:
+        start_executions(
+            connection, "production_planning", "scheduled", "schedule", [tenant_id], date(2026, 3, 2), 5, run_id, "h", NOW
+        )  # fmt: skip
+
+
+def run_of(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
+    """A run that Dagster knows, in a status."""
+    return instance.add_run(DagsterRun(job_name="daily_plan_job", run_id=str(uuid4()), status=status)).run_id
+
+
+def test_executions_of_dead_runs_are_closed_as_failed_and_those_of_living_ones_are_not(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    runs = {
+        "unknown": str(uuid4()),
+        "failed": run_of(instance, dg.DagsterRunStatus.FAILURE),
+        "canceled": run_of(instance, dg.DagsterRunStatus.CANCELED),
+        "succeeded": run_of(instance, dg.DagsterRunStatus.SUCCESS),
+        "queued": run_of(instance, dg.DagsterRunStatus.QUEUED),
+        "started": run_of(instance, dg.DagsterRunStatus.STARTED),
+    }
+    for tenant_id, run_id in runs.items():
+        add_bakery(store, tenant_id)
+        running_execution(store, tenant_id, run_id)
+    _, said = tick(instance, store, "dead_runs_sensor")
+    assert said == "Closed 4 executions of dead runs."
+    found = store.frame("SELECT tenant_id, status, error, completed_at FROM ops.execution").set_index("tenant_id")
+    assert set(found.index[found["status"] == "running"]) == {"queued", "started"}
+    closed = found[found["status"] == "failed"]
+    assert set(closed.index) == {"unknown", "failed", "canceled", "succeeded"}
+    assert set(closed["error"]) == {RUN_ENDED}
+    assert set(closed["completed_at"]) == {NOW}
+    assert count(store, "SELECT count(*) FROM ops.outbox WHERE type = 'orchestrator.workflow_failed'") == 4
+    assert tick(instance, store, "dead_runs_sensor")[1] == "No execution was left behind."
+
+
+def test_what_a_run_closed_itself_stays_as_it_is(instance: dg.DagsterInstance, store: Store) -> None:
+    bakery(store, "a")
+    assert plan(instance, store, ["a"]).success
+    assert "No execution" in tick(instance, store, "dead_runs_sensor")[1]
+    assert count(store, "SELECT count(*) FROM ops.execution WHERE status = 'completed'") == 1
