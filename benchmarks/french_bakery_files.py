@@ -218,14 +218,20 @@ def prepare(source: Path, folder: Path, first_day: date, last_day: date) -> Prep
     groups = {product_id: group_of(name) for product_id, name in last["unique_id"].items()}
     prices = last["unit_price"].to_dict()
     recipes = [
-        *((dough, 1, DOUGH_YIELD, item, quantity) for dough, parts in DOUGHS.items() for item, quantity in parts.items()),
+        *(
+            (dough, 1, DOUGH_YIELD, item, quantity)
+            for dough, parts in DOUGHS.items()
+            for item, quantity in parts.items()
+        ),
         *(
             (product_id, 1, 1, item, round(quantity, 6))
             for product_id in groups
             for item, quantity in _piece(GROUPS[groups[product_id]], prices[product_id]).items()
         ),
     ]
-    days_before = pd.Series(sales["business_date"]).between(first_day - timedelta(days=NEED_DAYS), first_day - timedelta(1))
+    days_before = pd.Series(sales["business_date"]).between(
+        first_day - timedelta(days=NEED_DAYS), first_day - timedelta(1)
+    )
     daily_units = sales[days_before].groupby("product_id")["units"].sum() / NEED_DAYS
     need = daily_need(daily_units.to_dict(), recipes)
     rows: dict[str, tuple[str, Iterable[Sequence[object]]]] = {
@@ -286,7 +292,9 @@ def prepare(source: Path, folder: Path, first_day: date, last_day: date) -> Prep
     return Prepared(sales, closures, groups, need, files)
 
 
-def daily_need(daily_units: Mapping[str, float], recipes: Iterable[tuple[str, float, float, str, float]]) -> dict[str, float]:
+def daily_need(
+    daily_units: Mapping[str, float], recipes: Iterable[tuple[str, float, float, str, float]]
+) -> dict[str, float]:
     """Base units a day that products made at daily_units take of each ingredient, through their doughs."""
     parts: dict[str, list[tuple[str, float]]] = {}
     for output, quantity_out, yield_frac, item_id, quantity in recipes:
@@ -310,7 +318,6 @@ def _piece(group: Group, price: float) -> dict[str, float]:
 
 def _safety_days(item: Ingredient) -> int:
     return 0 if item.shelf_life_days is not None and item.shelf_life_days < 14 else 1
-
 
 
 def _opening_lot(item_id: str, item: Ingredient, need: float, first_day: date) -> tuple[object, ...]:

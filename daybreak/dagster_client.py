@@ -45,8 +45,14 @@ query Status($id: String!) {
 }
 """
 
+RUN_COUNT = """
+query Count { runsOrError(limit: 1) { __typename ... on Runs { count } ... on PythonError { message } } }
+"""
+
 RUN_STATUS = """
-query Status($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }
+query Status($id: ID!) {
+  runOrError(runId: $id) { __typename ... on Run { status } ... on PythonError { message } }
+}
 """
 
 ADD_PARTITION = """
@@ -74,6 +80,15 @@ mutation Reload($location: String!) {
 
 class DagsterRefused(Exception):
     """Dagster did not do what was asked. The message is Dagster's, with the remedy where one is known."""
+
+
+class DagsterSilent(DagsterRefused):
+    """The web server could not be reached, or could not reach its database: asking again may help."""
+
+
+def wake(url: str) -> None:
+    """Have Dagster use its connection to the runs: one that a restarted database left dead fails here. Raises DagsterSilent."""
+    _expect(_ask(url, RUN_COUNT, {})["runsOrError"], "Runs")
 
 
 def launch_run(url: str, job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -128,9 +143,15 @@ def reload_definitions(url: str) -> None:
 def _ask(url: str, query: str, variables: Mapping[str, Any], timeout_s: float = 30) -> dict[str, Any]:
     try:
         response = httpx.post(f"{url}/graphql", json={"query": query, "variables": variables}, timeout=timeout_s)
-        response.raise_for_status()
     except httpx.HTTPError as error:
-        raise DagsterRefused(f"The web server at {url} did not answer ({error}). Remedy: daybreak doctor.") from error
+        raise DagsterSilent(f"The web server at {url} did not answer ({error}). Remedy: daybreak doctor.") from error
+    if response.is_server_error:
+        # Dagster's answer to a question that its database left unanswered, too.
+        raise DagsterSilent(
+            f"The web server at {url} could not answer (HTTP {response.status_code}). Remedy: daybreak doctor."
+        )
+    if response.is_error:
+        raise DagsterRefused(f"The web server at {url} refused the question (HTTP {response.status_code}).")
     content = response.json()
     if content.get("errors"):
         raise DagsterRefused("; ".join(error["message"] for error in content["errors"]))
@@ -141,5 +162,6 @@ def _ask(url: str, query: str, variables: Mapping[str, Any], timeout_s: float = 
 def _expect(answer: dict[str, Any], typename: str) -> dict[str, Any]:
     if answer["__typename"] != typename:
         details = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", []))
-        raise DagsterRefused(f"{answer['__typename']}: {details}")
+        kind = DagsterSilent if answer["__typename"] == "PythonError" else DagsterRefused
+        raise kind(f"{answer['__typename']}: {details}")
     return answer

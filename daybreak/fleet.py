@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from daybreak.dagster_client import reload_definitions
-from daybreak.instance import home, running
+from daybreak.instance import home, reload_definitions
 from resources.clock import Clock, is_time_zone, system_clock
 from resources.store.database import Store
 
@@ -65,7 +64,10 @@ def outline(store: Store, now: datetime) -> Fleet:
 
 
 def publish(store: Store, clock: Clock = system_clock) -> bool:
-    """Write the outline; when it changed, a running instance reloads its definitions. Returns whether it changed."""
+    """Write the outline; when it changed, a running instance reloads its definitions. Returns whether it changed.
+
+    Raises InstanceError when a running instance does not reload.
+    """
     fleet = outline(store, clock())
     path = home() / FILE_NAME
     if path.exists() and read(home(), clock) == fleet:
@@ -75,7 +77,5 @@ def publish(store: Store, clock: Clock = system_clock) -> bool:
     content = {"zones": list(fleet.zones), "partitions_start": fleet.partitions_start.isoformat()}
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
-    instance = running()
-    if instance is not None:
-        reload_definitions(instance.url)
+    reload_definitions()
     return True

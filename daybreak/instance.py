@@ -24,7 +24,7 @@ STOP_S = 10.0
 """After this many seconds whatever still runs is killed."""
 
 LOCK_FILE, RECORD_FILE, CODE_PORT_FILE = "instance.lock", "instance.json", "code.port"
-OLDEST_POSTGRES = 14
+OLDEST_POSTGRES = 15
 
 
 class InstanceError(Exception):
@@ -103,6 +103,13 @@ def check_address(address: str) -> None:
     form = "Remedy: set it to postgresql://user:password@host:port/name, or unset it to use the embedded server."
     if address.partition("://")[0].partition("+")[0] not in {"postgresql", "postgres"}:
         raise InstanceError(f"DATABASE_URL is not the address of a Postgres database. {form}")
+    try:
+        psycopg.conninfo.conninfo_to_dict(psycopg_dsn(address))
+    except psycopg.ProgrammingError:
+        # The parser's message quotes what it could not read, which may be the password.
+        raise InstanceError(
+            f"DATABASE_URL cannot be read as an address; signs such as a space or % are written as %20 or %25. {form}"
+        ) from None
     try:
         with psycopg.connect(psycopg_dsn(address), connect_timeout=5) as connection:
             version = connection.info.server_version

@@ -10,13 +10,21 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
-from daybreak import dagster_client
-from daybreak.instance import dagster_environment, home, running
+import psycopg
+
+from daybreak import dagster_client, fleet
+from daybreak.instance import InstanceError, dagster_environment, home, running
+from planning_assets.window import outside_window
+from resources.clock import system_clock
 from resources.store.database import Store
 
 POLL_S = 0.5
+PATIENCE_S = 60.0
+"""How long a command waits for a database or web server that died and is being started again."""
+
+Answer = TypeVar("Answer")
 
 Progress = Callable[[int], None]
 """Is told how many tenants are finished."""
@@ -59,31 +67,67 @@ class Ended:
 
 
 def execute(store: Store, request: Request, progress: Progress) -> Ended:
-    """Run the request to its end. Raises dagster_client.DagsterRefused when Dagster does not take it."""
+    """Run the request to its end.
+
+    Raises DagsterRefused when Dagster does not take it or the grid does not hold its date, and InstanceError when the
+    instance ends meanwhile.
+    """
+    outside = outside_window([request.on], fleet.read(home()).partitions_start, system_clock())
+    if outside is not None:
+        raise dagster_client.DagsterRefused(outside)
     instance = running()
     if instance is None:
         return _execute_here(store, request, progress)
     partition = f"{request.on.isoformat()}|{request.tenant_ids[0]}"
-    dagster_client.add_partition(instance.url, request.tenant_ids[0])
     tags = {
         "user": request.triggered_by,
         "dagster/partition": partition,
         "dagster/partition/date": request.on.isoformat(),
         "dagster/partition/tenant": request.tenant_ids[0],
     }
-    run_id = dagster_client.launch_run(instance.url, request.job, request.config, tags)
-    while (status := dagster_client.run_status(instance.url, run_id)) not in ENDED:
+    patiently(lambda: dagster_client.add_partition(instance.url, request.tenant_ids[0]))
+    # A launch is not repeated, since the first one may have been heard: so its connections are tried before.
+    patiently(lambda: dagster_client.wake(instance.url))
+    try:
+        run_id = dagster_client.launch_run(instance.url, request.job, request.config, tags)
+    except dagster_client.DagsterSilent as error:
+        raise InstanceError(str(error)) from error
+
+    def look() -> str:
+        status = dagster_client.run_status(instance.url, run_id)
         progress(_finished(store, run_id))
+        return status
+
+    while (status := patiently(look)) not in ENDED:
         time.sleep(POLL_S)
-    progress(_finished(store, run_id))
     return Ended(run_id, status, f"{instance.url}/runs/{run_id}")
+
+
+def patiently(question: Callable[[], Answer]) -> Answer:
+    """The answer to a question to the running instance that may be asked again while its database or web server restarts.
+
+    Raises InstanceError when the instance has ended, and when nothing answers for PATIENCE_S.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return question()
+        except (dagster_client.DagsterSilent, psycopg.OperationalError) as error:
+            if running() is None:
+                raise InstanceError(
+                    "The instance ended before this was done. Remedy: start it with `daybreak up`, then give this "
+                    "command again."
+                ) from error
+            if time.monotonic() > deadline:
+                reason = str(error).partition("\n")[0]
+                raise InstanceError(f"The instance does not answer: {reason} Remedy: daybreak doctor.") from error
+            time.sleep(POLL_S)
 
 
 def _execute_here(store: Store, request: Request, progress: Progress) -> Ended:
     os.environ.update(dagster_environment(store.dsn))
     import dagster as dg  # noqa: PLC0415 (takes seconds, and reads the environment set above)
 
-    from daybreak import fleet  # noqa: PLC0415
     from daybreak.definitions import build_defs  # noqa: PLC0415
     from planning_assets.scope import anchor_of  # noqa: PLC0415
 

@@ -11,14 +11,15 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from planning.frames import Panel, PlanningError, exceptions_of, set_aside_of
+from planning.frames import ROUNDING, Panel, PlanningError, exceptions_of, set_aside_of
 
 LINK = "demand_history"
 PLACE = ["tenant_id", "location_id"]
 SERIES = ["tenant_id", "location_id", "product_id"]
 
-SERIES_TO_INFER_CLOSURE = 2
-"""A single product that sells nothing may just not be wanted; two or more together are taken for a closed door."""
+MAX_CHANCE_OF_SILENCE = 0.05
+"""A day without any sale is taken for a closed door when an open one would be as quiet on fewer than 1 in 20 days. A few
+products that each sell now and then may well all sell nothing, and those zeros are demand."""
 
 STALE_OPEN_DAYS = 3
 """Open days in a row without any sale before the run date, from which sales are reported as missing."""
@@ -31,8 +32,9 @@ CONTRADICTION_DAYS = 28
 class DemandHistory:
     """Demand as far as it is known.
 
-    panel: keys as given; `demand_units` (n, days), NaN where the day does not count; `is_open`, `is_inferred_closed`
-    and `is_sold_out` (n, days) bool. On a sold-out day demand is what was sold, a lower bound.
+    panel: keys as given; `demand_units` (n, days), NaN where the day does not count; `is_open`, `is_inferred_closed`,
+    `is_unknown` (scheduled, but after the location's last sale) and `is_sold_out` (n, days) bool. A day inferred closed
+    or unknown is not open. On a sold-out day demand is what was sold, a lower bound.
     """
 
     panel: Panel
@@ -70,8 +72,10 @@ def build_demand_history(
     """Demand per series and day, from the first sale to the day before each tenant's run date.
 
     sales: keys tenant_id, location_id, product_id; `sales_units` (n, days), NaN where nothing was recorded, and
-    `is_sold_out` (n, days). tenants: tenant_id, run_date. An open day without a record is a day that sold nothing. A
-    day on which a location with at least two products on sale sold none of them is inferred to be closed.
+    `is_sold_out` (n, days). tenants: tenant_id, run_date. An open day without a record is a day that sold nothing. The
+    days after a location's last sale are unknown: their sales may not have been imported yet. A day before it on which
+    the location sold nothing is inferred to be closed where that is unlikely of an open one: the product over what is on
+    sale of one less the share of days it sells on, as far as products sell independently, is below 5 %.
 
     A tenant with a negative or infinite quantity before its run date is set aside. Raises PlanningError when a series
     belongs to a tenant that `tenants` does not hold.
@@ -136,17 +140,21 @@ def _demand_panel(
     is_scheduled = opening_calendar(sales.keys, sales.first_day, sales.days, opening, events)
     places, of_place = _places(sales.keys)
 
-    on_sale = _per_place((is_introduced & is_scheduled).astype(np.int32), of_place, len(places))
     sellers = _per_place(is_selling.astype(np.int32), of_place, len(places))
-    is_quiet = (on_sale >= SERIES_TO_INFER_CLOSURE) & (sellers == 0)
-    is_inferred_closed = is_quiet[of_place] & is_scheduled & history
-    is_open = is_scheduled & ~is_inferred_closed
+    last_sale = np.where(sellers > 0, np.arange(sales.days), -1).max(axis=1, initial=-1)
+    is_after = (np.arange(sales.days) > last_sale[:, None]) & (last_sale >= 0)[:, None]
+    chance = _chance_of_silence(is_selling, sellers, is_introduced & is_scheduled & history, of_place)
+    is_quiet = (sellers == 0) & (chance < MAX_CHANCE_OF_SILENCE)
+    is_unknown = is_after[of_place] & is_scheduled & history
+    is_inferred_closed = is_quiet[of_place] & is_scheduled & history & ~is_unknown
+    is_open = is_scheduled & ~is_inferred_closed & ~is_unknown
     panel = Panel(
         sales.keys,
         {
             "demand_units": np.where(is_open & is_introduced & history, sold, np.nan),
             "is_open": is_open,
             "is_inferred_closed": is_inferred_closed,
+            "is_unknown": is_unknown,
             "is_sold_out": is_sold_out,
         },
         sales.first_day,
@@ -155,12 +163,28 @@ def _demand_panel(
         sales, tenants.assign(run_date=[on - timedelta(CONTRADICTION_DAYS) for on in tenants["run_date"]])
     )
     contradicted = _per_place((is_selling & ~is_scheduled & ~long_ago).astype(np.int32), of_place, len(places)) > 0
-    inferred = _per_place(is_inferred_closed.astype(np.int32), of_place, len(places)) > 0
+    silent_days = (_per_place(is_unknown.astype(np.int32), of_place, len(places)) > 0).sum(axis=1)
     exceptions = [
         *_closed_day_sales(places, contradicted, sales.first_day),
-        *_stale_sales(places, sellers > 0, inferred, sales.first_day),
+        *_stale_sales(places, last_sale, silent_days, sales.first_day),
     ]
     return panel, exceptions_of(exceptions)
+
+
+def _chance_of_silence(
+    is_selling: np.ndarray, sellers: np.ndarray, is_on_sale: np.ndarray, of_place: np.ndarray
+) -> np.ndarray:
+    """How likely each location sells nothing on an open day: (places, days).
+
+    A series' chance to sell is its share of the days on which another series of the location sold, when the door was
+    certainly open; counting its own sales too would make every only product a certain seller. One more day without a
+    sale is counted, so that a few days are no certainty.
+    """
+    is_certain = is_on_sale & (sellers[of_place] - is_selling > 0)
+    sells = (is_certain & is_selling).sum(axis=1) / (is_certain.sum(axis=1) + 1)
+    logs = np.where(is_on_sale, np.log1p(-sells)[:, None], 0.0)
+    # Rounded, since a sum in another order of rows must not fall on the other side of the limit.
+    return np.round(np.exp(_per_place(logs, of_place, len(sellers))), ROUNDING)
 
 
 def _closed_day_sales(places: pd.DataFrame, contradicted: np.ndarray, first_day: date) -> list[tuple]:
@@ -183,11 +207,8 @@ def _closed_day_sales(places: pd.DataFrame, contradicted: np.ndarray, first_day:
     ]
 
 
-def _stale_sales(places: pd.DataFrame, sells: np.ndarray, inferred: np.ndarray, first_day: date) -> list[tuple]:
+def _stale_sales(places: pd.DataFrame, last_sale: np.ndarray, silent_days: np.ndarray, first_day: date) -> list[tuple]:
     """Silence up to the run date is a late import more often than a closed door."""
-    days = sells.shape[1]
-    last = np.where(sells, np.arange(days), -1).max(axis=1, initial=-1)
-    silent = (inferred & (np.arange(days) > last[:, None])).sum(axis=1)
     return [
         (
             place.tenant_id,
@@ -196,12 +217,12 @@ def _stale_sales(places: pd.DataFrame, sells: np.ndarray, inferred: np.ndarray, 
             "location",
             place.location_id,
             "sales_missing",
-            f"no sales since {first_day + timedelta(days=int(last[row]))}: {int(silent[row])} open days before the run "
-            "date are treated as closed",
+            f"no sales since {first_day + timedelta(days=int(last_sale[row]))}: {int(silent_days[row])} open days before "
+            "the run date are unknown and left out of the history",
             "Import the missing sales, or enter a closure for these days.",
         )
         for row, place in enumerate(places.itertuples())
-        if silent[row] >= STALE_OPEN_DAYS
+        if silent_days[row] >= STALE_OPEN_DAYS
     ]
 
 

@@ -114,8 +114,8 @@ def _cycles(graph: _Graph) -> pd.DataFrame:
     rows = []
     for tenant_id, members in graph.nodes[in_circle].groupby("tenant_id", sort=True):
         names = ", ".join(members["item_id"])
-        reason = f"The recipes go round in a circle: {names}"
-        remedy = f"Take one of these items out of the recipe of another: {names}; then import the recipes again"
+        reason = f"The recipes go round in a circle: {names}."
+        remedy = "Take one of these items out of the recipe of another; then import the recipes again."
         rows.append((tenant_id, LINK, reason, remedy))
     return set_aside_of(rows)
 

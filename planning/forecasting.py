@@ -102,23 +102,6 @@ def forecast_demand(
     )
 
 
-def naive_reference(history: Panel, tenants: pd.DataFrame, plan_date: date) -> Panel:
-    """What validation compares a forecast with, for the 14 days from plan_date.
-
-    Keys tenant_id, location_id, product_id, scale_units: the mean absolute difference between open days one week apart,
-    the in-sample error of seasonal naive that MASE divides by (Hyndman and Koehler, 2006), NaN without such a pair.
-    Values: naive_units (n, 14), the last open same weekday before the run date, else the series' own mean as in the
-    candidate of that name; NaN without history.
-    """
-    series = _Series.of(history, None, tenants, plan_date)
-    step = np.abs(series.demand[:, 7:] - series.demand[:, :-7])
-    pairs = (~np.isnan(step)).sum(axis=1)
-    scale = np.where(pairs > 0, np.nansum(step, axis=1) / np.maximum(pairs, 1), np.nan)
-    keys = series.keys.assign(scale_units=scale)
-    naive = _filled_slots(series, series.days)[CANDIDATES.index("seasonal_naive")]
-    return Panel(keys, {"naive_units": over_plan_days(naive, series.lead_days)}, plan_date)
-
-
 @dataclass(frozen=True)
 class _Series:
     """Histories in one order, aligned so that the last column is each tenant's last history day.
@@ -136,7 +119,7 @@ class _Series:
     estimate_units: np.ndarray
 
     @classmethod
-    def of(cls, history: Panel, products: pd.DataFrame | None, tenants: pd.DataFrame, plan_date: date) -> "_Series":
+    def of(cls, history: Panel, products: pd.DataFrame, tenants: pd.DataFrame, plan_date: date) -> "_Series":
         run_day = run_days(history.keys, tenants)
         lead_days = np.datetime64(plan_date, "D").astype(np.int64) - run_day
         if (lead_days < 0).any():
@@ -152,7 +135,7 @@ class _Series:
             tenant_ids=np.asarray(tenant_ids, dtype=object),
             lead_days=lead_days,
             demand=demand,
-            last_seen=_last_seen(demand),
+            last_seen=last_same_weekday(demand),
             open_days=np.cumsum(~np.isnan(demand), axis=1, dtype=np.int32),
             estimate_units=_estimates(history.keys, products),
         )
@@ -274,6 +257,18 @@ def candidate_slots(demand: np.ndarray, last_seen: np.ndarray, end: int) -> np.n
     level = np.where(usual > 0, (units * weights).sum(axis=1) / np.where(usual > 0, usual, 1.0), 1.0)
     profile = np.where(counts > 0, profile, np.nan)
     return np.stack([last_seen[:, end - 7 : end], profile, profile * level[:, None]])
+
+
+def last_same_weekday(demand: np.ndarray) -> np.ndarray:
+    """Each missing day replaced by the last known same weekday before it, which is the seasonal naive of that day.
+
+    demand: (n, days), NaN where missing. Returns (n, days), NaN where there is no such day before.
+    """
+    filled = demand.copy()
+    for week in range(7, demand.shape[1], 7):
+        days = filled[:, week : week + 7]
+        days[...] = np.where(np.isnan(days), filled[:, week - 7 : week][:, : days.shape[1]], days)
+    return filled
 
 
 def own_mean(demand: np.ndarray, last_seen: np.ndarray, end: int) -> np.ndarray:
@@ -475,19 +470,8 @@ def _aligned(history: Panel, run_day: np.ndarray) -> np.ndarray:
     return aligned
 
 
-def _last_seen(demand: np.ndarray) -> np.ndarray:
-    """Demand with each missing day replaced by the last open same weekday before it; NaN where there is none."""
-    filled = demand.copy()
-    for week in range(7, demand.shape[1], 7):
-        missing = np.isnan(filled[:, week : week + 7])
-        filled[:, week : week + 7] = np.where(missing, filled[:, week - 7 : week], filled[:, week : week + 7])
-    return filled
-
-
-def _estimates(keys: pd.DataFrame, products: pd.DataFrame | None) -> np.ndarray:
+def _estimates(keys: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:
     """The owner's estimate per open day of each series, NaN where there is none."""
-    if products is None:
-        return np.full(len(keys), np.nan)
     by = ["tenant_id", "product_id"]
     merged = keys[by].merge(products[[*by, "daily_estimate_units"]], on=by, how="left", validate="many_to_one")
     return merged["daily_estimate_units"].to_numpy(dtype=np.float64)

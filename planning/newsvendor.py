@@ -82,10 +82,6 @@ class Outcome:
         margin = unit_costs(price, cost).underage
         return margin * self.sales_units - overage * self.waste_units - np.asarray(goodwill) * self.lost_units
 
-    def mismatch_cost(self, costs: UnitCosts) -> np.ndarray:
-        """Cu lost + Co waste: what not knowing demand costs, (price - cost) mean - profit."""
-        return costs.underage * self.lost_units + costs.overage * self.waste_units
-
 
 def outcome_of(demand: Demand, quantity: ArrayLike) -> Outcome:
     """The expected outcome of a quantity in units. Sales are what is asked for less what is asked for in vain."""

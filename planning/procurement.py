@@ -5,7 +5,7 @@ Column t of every matrix is the t-th day from plan_date.
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 
 import numpy as np
 import pandas as pd
@@ -107,16 +107,22 @@ def plan_procurement(
     """Buy what the planned products take over the horizon, for every tenant of the batch.
 
     opening_lots are on hand at the opening of plan_date; those past their last usable day do not count. Open orders due
-    before plan_date are in them already, and orders due after the horizon do not help within it. A delivery comes on a
-    delivery weekday of the supplier, not before run_date + lead_days, and covers the net requirement until the day
-    before the next one, or as long as it keeps. Nothing is bought for days beyond the horizon but by rounding to packs.
+    before plan_date are in them already, and orders due after the horizon do not help within it. Orders go out from
+    run_date on, or from the day after where the supplier's order_cutoff_at lies before as_of_time, the tenant's local
+    time (datetime.time) at which the plan is made. A delivery comes on a delivery weekday of the supplier, not before
+    the first order day + lead_days, and covers the net requirement until the day before the next one, or as long as it
+    keeps. Nothing is bought for days beyond the horizon but by rounding to packs.
+
+    tenants: tenant_id, run_date, as_of_time.
 
     Raises PlanningError when a tenant has no row in `tenants`.
     """
     exploded = explode(planned, recipes, items)
     rows = _requirement_rows(exploded, items, opening_lots, open_orders, exploded.set_aside["tenant_id"])
     offers = choose_suppliers(suppliers, supplier_items, supplier_prices, items)
-    offers = offers.assign(run_day=_run_days(offers, tenants, plan_date))
+    run_days = _run_days(offers, tenants, plan_date)
+    is_past_cutoff = _is_past_cutoff(offers, tenants)
+    offers = offers.assign(is_past_cutoff=is_past_cutoff, first_order_day=run_days + is_past_cutoff)
     at_offer = positions(rows, offers, ["tenant_id", "item_id"])
     gross, days = _spread_gross(exploded, rows), planned.days
 
@@ -174,7 +180,8 @@ def choose_suppliers(
     """The offer to buy each item by: one row per tenant_id and item_id, ascending, with `reason` in words.
 
     The lowest priority number wins, then the lowest price per base unit of the smallest order (an unknown price loses),
-    then the supplier id. Adds price_per_base_unit, delivery_weekdays and reason to the columns of supplier_items.
+    then the supplier id. Adds price_per_base_unit, delivery_weekdays, order_cutoff_at and reason to the columns
+    of supplier_items.
     """
     offers = supplier_items.sort_values(["tenant_id", "item_id", "supplier_id"], ignore_index=True)
     at_supplier = positions(offers, suppliers, ["tenant_id", "supplier_id"])
@@ -193,6 +200,7 @@ def choose_suppliers(
     offers = offers.assign(
         price_per_base_unit=per_base_unit,
         delivery_weekdays=suppliers["delivery_weekdays"].to_numpy(dtype=object)[at_supplier],
+        order_cutoff_at=suppliers["order_cutoff_at"].to_numpy(dtype=object)[at_supplier],
         base_unit=items["base_unit"].to_numpy(dtype=object)[at_item] if len(items) else "unit",
     )
     order = ["tenant_id", "item_id", "priority", "price_per_base_unit", "supplier_id"]
@@ -252,6 +260,13 @@ def _run_days(offers: pd.DataFrame, tenants: pd.DataFrame, plan_date: date) -> n
     return day_numbers(tenants["run_date"], plan_date)[at] if len(offers) else np.zeros(0, dtype=np.int64)
 
 
+def _is_past_cutoff(offers: pd.DataFrame, tenants: pd.DataFrame) -> np.ndarray:
+    """Whether each offer's supplier takes no more orders on the run date: (n,) bool. Every tenant must be known."""
+    at = positions(offers, tenants, ["tenant_id"])
+    times = zip(offers["order_cutoff_at"], tenants["as_of_time"].to_numpy(dtype=object)[at], strict=True)
+    return np.array([cutoff < as_of for cutoff, as_of in times] if len(offers) else [], dtype=bool)
+
+
 # ---------------------------------------------------------------- what the record starts from
 
 
@@ -296,7 +311,7 @@ def _delivery_terms(
     weekday[
         np.repeat(np.arange(len(offers)), [len(part) for part in lists]), np.concatenate([*lists, []]).astype(int)
     ] = True
-    first = offers["run_day"].to_numpy(dtype=np.int64) + offers["lead_days"].to_numpy(dtype=np.int64)
+    first = offers["first_order_day"].to_numpy(dtype=np.int64) + offers["lead_days"].to_numpy(dtype=np.int64)
     column = np.arange(days)
     delivers = weekday[:, (plan_date.weekday() + column) % 7] & (column >= first[:, None])
     keeps = rows["shelf_life_days"].to_numpy() - rows["removal_days"].to_numpy()
@@ -500,7 +515,9 @@ def _purchase_lines(
     """A line per delivery, priced; with the position of its row and of its record, for pegs."""
     stock = rows.iloc[record.order_row].reset_index(drop=True)
     offer = offers.iloc[at_offer[record.order_row]].reset_index(drop=True)
-    run_day, lead_days = offer["run_day"].to_numpy(dtype=np.int64), offer["lead_days"].to_numpy(dtype=np.int64)
+    first_order_day, lead_days = (offer[name].to_numpy(dtype=np.int64) for name in ("first_order_day", "lead_days"))
+    order_day = np.maximum(first_order_day, record.order_day - lead_days)
+    is_held_up = offer["is_past_cutoff"].to_numpy(dtype=bool) & (order_day == first_order_day)
     price = price_per_pack(offer, record.order_packs, supplier_prices)
     shelf = stock["shelf_life_days"].to_numpy()
     keeps = np.isnan(shelf)
@@ -511,7 +528,7 @@ def _purchase_lines(
     through = dates_of(np.maximum(last_covered, record.order_needed), plan_date)
     return stock[STOCK_KEY].assign(
         supplier_id=offer["supplier_id"],
-        order_by=_objects(dates_of(np.maximum(run_day, record.order_day - lead_days), plan_date)),
+        order_by=_objects(dates_of(order_day, plan_date)),
         delivery_on=_objects(dates_of(record.order_day, plan_date)),
         needed_on=_objects(needed_on),
         net_quantity=np.round(record.order_cover.sum(axis=1), ROUNDING),
@@ -523,8 +540,10 @@ def _purchase_lines(
         is_late=record.order_is_late,
         reason=pd.Series(
             [
-                f"{why}; covers the needs of {first} to {last}"
-                for why, first, last in zip(offer["reason"], needed_on, through, strict=True)
+                f"{why}{_held_up(cutoff) if is_late else ''}; covers the needs of {first} to {last}"
+                for why, is_late, cutoff, first, last in zip(
+                    offer["reason"], is_held_up, offer["order_cutoff_at"], needed_on, through, strict=True
+                )
             ],
             dtype=str,  # also when there are no lines
         ),
@@ -533,6 +552,10 @@ def _purchase_lines(
         order=np.arange(len(stock)),
         base_unit=stock["base_unit"],
     )
+
+
+def _held_up(order_cutoff_at: time) -> str:
+    return f"; missed the order cut-off at {order_cutoff_at:%H:%M}, so it is ordered a day later"
 
 
 def _objects(values: list[date | None]) -> pd.Series:

@@ -1,20 +1,46 @@
 """How good the forecasts were: error metrics over finished days.
 
-What belongs here: metrics of stored forecasts against what was sold, per tenant and scope. What does not: the backtest
-that chooses a rule before the day (`planning.forecasting`), and any judgement of the figures. A metric that is
-undefined is NaN, never zero and never infinite.
+What belongs here: what was sold of each forecast and what seasonal naive would have said, and the metrics of these rows
+per tenant and scope. What does not: the backtest that chooses a rule before the day (`planning.forecasting`), and any
+judgement of the figures. A metric that is undefined is NaN, never zero and never infinite.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from planning.frames import QUANTILE_LEVELS, PlanningError
+from planning.demand import PLACE, SERIES
+from planning.forecasting import last_same_weekday
+from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel, set_aside_of
+from planning.keys import distinct, positions
+
+LINK = "validation_metrics"
+
+SCALE_DAYS = 56
+"""Days before the run date whose week-over-week differences scale the error (MASE)."""
+
+SALES_DAYS = PLAN_DAYS + SCALE_DAYS + 8
+"""Days of sales, the validated one last, that hold the scale of the oldest forecast of that day."""
 
 SCOPES: dict[str, tuple[str, ...]] = {"overall": (), "location": ("location_id",), "product": ("product_id",)}
 """What each scope tells apart, beside tenant and days ahead."""
 
 MIN_R2_ROWS = 14
 """R2 of fewer points is noise that looks like a finding."""
+
+ROW_COLUMNS = (
+    "tenant_id",
+    "location_id",
+    "product_id",
+    "days_ahead",
+    "mean_units",
+    "quantile_units",
+    "is_replayed",
+    "actual_units",
+    "naive_units",
+    "scale_units",
+)
 
 METRIC_COLUMNS = (
     "tenant_id",
@@ -43,12 +69,77 @@ METRIC_COLUMNS = (
 )
 
 
-def validate_forecasts(rows: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Validation:
+    """metrics: METRIC_COLUMNS. set_aside: tenants whose rows cannot be scored; they are not in the metrics."""
+
+    metrics: pd.DataFrame
+    set_aside: pd.DataFrame
+
+
+def rows_to_score(forecasts: pd.DataFrame, sales: Panel) -> pd.DataFrame:
+    """Each forecast of a finished day beside what was sold and what seasonal naive would have said: ROW_COLUMNS.
+
+    forecasts: tenant_id, location_id, product_id, days_ahead, run_date (date), mean_units, quantile_units (array of 9),
+    is_open, is_replayed. sales: keys tenant_id, location_id, product_id and has_begun (it sold before the panel's first
+    day); `sold_units` (n, SALES_DAYS), NaN where nothing was recorded, the finished day last.
+
+    actual_units is 0 for a product without a record although its location sold something, NaN where the location sold
+    nothing; a day that was forecast closed and sold nothing is left out. naive_units is the last same weekday before the
+    run date on which the location sold something, as `planning.forecasting.last_same_weekday`. scale_units is the mean
+    absolute difference of same weekdays in successive weeks over the SCALE_DAYS before the run date, the in-sample error
+    of that rule (Hyndman and Koehler, 2006). Both are NaN where the series had not begun.
+    """
+    units, has_sales = _units_sold(forecasts, sales)
+    today = sales.days - 1
+    run_column = np.array([sales.column(run_date) for run_date in forecasts["run_date"]], dtype=np.intp)
+    rows = forecasts.assign(
+        actual_units=np.where(has_sales, np.nan_to_num(units[:, today]), np.nan),
+        naive_units=_naive_units(units, run_column),
+        scale_units=_scale_units(units, run_column),
+    )
+    return rows.loc[rows["is_open"].to_numpy(dtype=bool) | has_sales, list(ROW_COLUMNS)].reset_index(drop=True)
+
+
+def _units_sold(forecasts: pd.DataFrame, sales: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Units sold of each forecast's series, (rows, days), and whether its location sold anything on the last day, (rows,).
+
+    NaN before the first sale of a series and on days on which its location sold nothing, 0 on other days without a record.
+    """
+    places = distinct([sales.keys], PLACE)
+    of_place = positions(sales.keys, places, PLACE)
+    sold = sales["sold_units"]
+    # A last row of nothing, which position -1 finds, stands for what never sold.
+    totals = np.zeros((len(places) + 1, sales.days))
+    np.add.at(totals, of_place, np.nan_to_num(sold))
+    begun = sales.keys["has_begun"].to_numpy(dtype=bool)[:, None] | np.logical_or.accumulate(~np.isnan(sold), axis=1)
+    units = np.full((len(sales) + 1, sales.days), np.nan)
+    units[:-1] = np.where(begun & (totals > 0)[of_place], np.nan_to_num(sold), np.nan)
+    return units[positions(forecasts, sales.keys, SERIES)], totals[positions(forecasts, places, PLACE), -1] > 0
+
+
+def _naive_units(units: np.ndarray, run_column: np.ndarray) -> np.ndarray:
+    """The last known same weekday as the last column's before each row's run date, (rows,)."""
+    today = units.shape[1] - 1
+    weeks = np.maximum(-(-(today - run_column + 1) // 7), 1)
+    return last_same_weekday(units)[np.arange(len(units)), today - 7 * weeks]
+
+
+def _scale_units(units: np.ndarray, run_column: np.ndarray) -> np.ndarray:
+    """Mean absolute week-over-week difference in the SCALE_DAYS before each run date; NaN without a pair of days."""
+    later = np.arange(7, units.shape[1])
+    # Both days of a pair lie within the SCALE_DAYS.
+    is_within = (later < run_column[:, None]) & (later >= run_column[:, None] - SCALE_DAYS + 7)
+    change = np.where(is_within, np.abs(units[:, 7:] - units[:, :-7]), np.nan)
+    pairs = (~np.isnan(change)).sum(axis=1)
+    return np.where(pairs > 0, np.nansum(change, axis=1) / np.maximum(pairs, 1), np.nan)
+
+
+def validate_forecasts(rows: pd.DataFrame) -> Validation:
     """Metrics per tenant, scope (overall, location, product) and days ahead, with the columns METRIC_COLUMNS.
 
-    rows: one forecast each: tenant_id, location_id, product_id, days_ahead, mean_units, quantile_units (array of 9),
-    is_replayed, actual_units (NaN: no actual), naive_units (seasonal naive, NaN unknown), scale_units (in-sample
-    seasonal-naive MAE, NaN unknown). Rows without an actual only count in rows_without_actual and coverage_pct.
+    rows: one forecast each, ROW_COLUMNS as of `rows_to_score`. Rows without an actual only count in rows_without_actual
+    and coverage_pct.
 
     With e = forecast - actual over the rows used: mae mean |e|; rmse sqrt(mean e^2); mape_pct mean |e| / actual over
     the actuals above zero; wape_pct sum |e| / sum actual; accuracy_pct max(0, 100 - wape_pct); bias_pct sum e / sum
@@ -57,13 +148,36 @@ def validate_forecasts(rows: pd.DataFrame) -> pd.DataFrame:
     Bassett, 1978); naive_wape_pct only where every row used has a naive value, so that it compares the same rows;
     quantile_coverage the share of rows with an actual of at most the quantile, by level as text ("0.9").
 
-    is_replayed is true where any row of the group is. Raises PlanningError for a forecast that is not a finite number.
+    is_replayed is true where any row of the group is. A tenant with a forecast that is not a finite number is set aside.
     """
+    set_aside = _broken_tenants(rows)
+    rows = rows[~rows["tenant_id"].isin(set_aside["tenant_id"])].reset_index(drop=True)
     if not len(rows):
-        return pd.DataFrame(columns=list(METRIC_COLUMNS))
-    rows = rows.reset_index(drop=True)
+        return Validation(pd.DataFrame(columns=list(METRIC_COLUMNS)), set_aside)
     measures = _measures(rows)
-    return pd.concat([_scope_metrics(rows, measures, scope) for scope in SCOPES], ignore_index=True)
+    metrics = [_scope_metrics(rows, measures, scope) for scope in SCOPES]
+    return Validation(pd.concat(metrics, ignore_index=True), set_aside)
+
+
+def _broken_tenants(rows: pd.DataFrame) -> pd.DataFrame:
+    """Set-aside rows for tenants with a forecast that is no number, each naming its first one."""
+    is_finite = [
+        bool(np.isfinite(mean) and np.isfinite(levels).all())
+        for mean, levels in zip(rows["mean_units"], rows["quantile_units"], strict=True)
+    ]
+    broken = rows[~np.array(is_finite, dtype=bool)].sort_values(
+        ["tenant_id", "days_ahead", "location_id", "product_id"]
+    )
+    return set_aside_of(
+        (
+            row.tenant_id,
+            LINK,
+            f"the forecast of product {row.product_id} at location {row.location_id}, made {row.days_ahead} days ahead, "
+            "is not a finite number",
+            "Make the plan of that day again and validate after it.",
+        )
+        for row in broken.drop_duplicates("tenant_id").itertuples()
+    )
 
 
 def _measures(rows: pd.DataFrame) -> pd.DataFrame:
@@ -72,7 +186,6 @@ def _measures(rows: pd.DataFrame) -> pd.DataFrame:
         rows[name].to_numpy(dtype=np.float64) for name in ("mean_units", "actual_units", "naive_units", "scale_units")
     )
     quantile = np.stack(rows["quantile_units"].to_list()).astype(np.float64)
-    _refuse_broken(rows, np.isfinite(forecast) & np.isfinite(quantile).all(axis=1))
     is_used = ~np.isnan(actual)
     has_scale = is_used & (scale > 0)
     error = forecast - actual
@@ -97,15 +210,6 @@ def _measures(rows: pd.DataFrame) -> pd.DataFrame:
     covered = {f"covered_{n}": is_used & (shortfall[:, n] <= 0) for n in range(len(level))}
     frame = pd.DataFrame({**columns, **covered}, index=rows.index)
     return frame.astype({name: np.int64 for name in frame if frame[name].dtype == bool})
-
-
-def _refuse_broken(rows: pd.DataFrame, is_finite: np.ndarray) -> None:
-    if not is_finite.all():
-        row = rows[~is_finite].iloc[0]
-        raise PlanningError(
-            f"The forecast of tenant {row['tenant_id']}, location {row['location_id']}, product {row['product_id']}, "
-            f"{row['days_ahead']} days ahead, is not a finite number. Make that plan again and validate after it."
-        )
 
 
 def _scope_metrics(rows: pd.DataFrame, measures: pd.DataFrame, scope: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from textwrap import shorten
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -15,13 +16,16 @@ from planning_assets.link import Batch, Link, Metadata
 from resources.clock import is_time_zone
 from resources.store.database import Connection, Store
 from resources.store.inputs import read_opening_hours, read_tenants
-from resources.store.plans import WriteContext, ensure_plan_partitions, lock_tenants
+from resources.store.plans import WriteContext, ensure_plan_partitions, lock_tenants, read_planned
 from resources.store.versions import input_versions
+from resources.vocabulary import TENANT_PROCESSING_FAILED
 
 ASSUMED_OPENING = time(8)
 """When a location without opening hours is taken to open: a plan made after that is a replay."""
 
 BUG_REMEDY = "This is a fault of the program or of data it did not expect: report it with the run's log."
+DATA_REMEDY = "Look for a price, cost or quantity of this tenant that is far too large, and correct it."
+REASON_LENGTH = 300
 
 logger = logging.getLogger("daybreak.planning")
 
@@ -76,21 +80,26 @@ def _plan(store: Store, order: Order, tenant_ids: list[str], settle: Settle) -> 
     try:
         with store.transaction() as connection:
             lock_tenants(connection, tenant_ids)
-            tenants, unusable = usable_tenants(read_tenants(connection, tenant_ids), tenant_ids, order.plan_date)
+            tenants, unusable = usable_tenants(
+                read_tenants(connection, tenant_ids), tenant_ids, order.plan_date, order.now
+            )
             outcome.set_aside = unusable.assign(link=order.selected[0])
             if len(tenants):
                 _run_links(_batch_of(connection, order, tenants), order, outcome)
             settle(connection, outcome)
     except (psycopg.OperationalError, psycopg.InterfaceError):
         raise
-    except Exception:
+    except Exception as error:
         if len(tenant_ids) == 1:
             raise
-        logger.warning("A chunk of %s tenants failed; planning its halves.", len(tenant_ids), exc_info=True)
-        outcome = Outcome()
-        middle = len(tenant_ids) // 2
-        for half in (tenant_ids[:middle], tenant_ids[middle:]):
-            outcome.add(_plan(store, order, half, settle))
+        # The tenant at fault logs the whole story, when it has been found.
+        logger.warning("A chunk of %s tenants failed (%s); planning its halves.", len(tenant_ids), type(error).__name__)
+    else:
+        return outcome
+    outcome = Outcome()
+    middle = len(tenant_ids) // 2
+    for half in (tenant_ids[:middle], tenant_ids[middle:]):
+        outcome.add(_plan(store, order, half, settle))
     return outcome
 
 
@@ -113,6 +122,7 @@ def _run_links(batch: Batch, order: Order, outcome: Outcome) -> None:
         if not len(batch.tenants):
             return
         if link.name not in order.selected:
+            _drop(batch, outcome, _without_plan(batch, link))
             batch.results[link.name] = link.load(batch)
             continue
         with _isolated(batch, link, outcome):
@@ -127,6 +137,23 @@ def _run_links(batch: Batch, order: Order, outcome: Outcome) -> None:
             _drop(batch, outcome, result.set_aside)
 
 
+def _without_plan(batch: Batch, link: Link) -> pd.DataFrame:
+    """The tenants whose plan of a link that is not selected does not exist, so that nothing can be built on it."""
+    if link.kind is None:
+        return set_aside_of()
+    planned = read_planned(batch.connection, batch.tenant_ids, batch.plan_date, link.kind)
+    return set_aside_of(
+        (
+            tenant_id,
+            link.name,
+            f"There is no active {link.kind} plan for {batch.plan_date}.",
+            f"Make {link.name} too: daybreak plan run --tenant {tenant_id} --date {batch.plan_date}.",
+        )
+        for tenant_id in batch.tenant_ids
+        if tenant_id not in planned
+    )
+
+
 @contextmanager
 def _isolated(batch: Batch, link: Link, outcome: Outcome) -> Iterator[None]:
     """Keep what earlier links wrote for a single tenant when this link raises; let a larger batch be halved."""
@@ -139,9 +166,17 @@ def _isolated(batch: Batch, link: Link, outcome: Outcome) -> Iterator[None]:
     except (psycopg.OperationalError, psycopg.InterfaceError):
         raise
     except Exception as error:
-        logger.warning("Error processing tenant production: %s in %s", batch.tenant_ids[0], link.name, exc_info=True)
-        reason = f"{type(error).__name__}: {error}"
-        _drop(batch, outcome, set_aside_of([(batch.tenant_ids[0], link.name, reason, BUG_REMEDY)]))
+        logger.warning("%s: %s in %s", TENANT_PROCESSING_FAILED, batch.tenant_ids[0], link.name, exc_info=True)
+        _drop(batch, outcome, set_aside_of([(batch.tenant_ids[0], link.name, *_fault_of(error))]))
+
+
+def _fault_of(error: Exception) -> tuple[str, str]:
+    """Reason and remedy of an exception nobody foresaw, in one line each. The run's log has all of it."""
+    if isinstance(error, psycopg.errors.NumericValueOutOfRange):
+        # The context names table, column and value: COPY production_line, line 1, column expected_profit: "9e14".
+        where = (error.diag.context or "").partition("\n")[0]
+        return f"A number cannot be stored: {error.diag.message_primary} ({where}).", DATA_REMEDY
+    return shorten(f"{type(error).__name__}: {error}", REASON_LENGTH, placeholder=" …"), BUG_REMEDY
 
 
 def _drop(batch: Batch, outcome: Outcome, set_aside: pd.DataFrame) -> None:
@@ -156,9 +191,12 @@ def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def usable_tenants(
-    tenants: pd.DataFrame, tenant_ids: Sequence[str], plan_date: date
+    tenants: pd.DataFrame, tenant_ids: Sequence[str], plan_date: date, now: datetime
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split tenants into those that can be planned, with their run_date, and those set aside with the remedy."""
+    """Split tenants into those that can be planned, with run_date and as_of_time, and those set aside with the remedy.
+
+    as_of_time: the local time at which the plan is made; for a run date that is not today, the day's beginning.
+    """
     problems: list[tuple[str, str, str, str]] = []
     known = tenants.set_index("tenant_id", drop=False)
     for tenant_id in tenant_ids:
@@ -192,7 +230,12 @@ def usable_tenants(
     unusable = set_aside_of(problems)
     usable = tenants[~tenants["tenant_id"].isin(unusable["tenant_id"])].reset_index(drop=True)
     run_dates = [plan_date - timedelta(days=int(lead)) for lead in usable["plan_lead_days"]]
-    return usable.assign(run_date=pd.Series(run_dates, dtype=object)), unusable
+    local = [now.astimezone(ZoneInfo(zone)) for zone in usable["timezone"]]
+    as_of = [at.time() if at.date() == day else time.min for at, day in zip(local, run_dates, strict=True)]
+    return (
+        usable.assign(run_date=pd.Series(run_dates, dtype=object), as_of_time=pd.Series(as_of, dtype=object)),
+        unusable,
+    )
 
 
 def opening_instants(tenants: pd.DataFrame, hours: pd.DataFrame, plan_date: date) -> Mapping[tuple[str, str], datetime]:

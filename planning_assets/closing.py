@@ -1,16 +1,18 @@
-"""Closes executions: what each tenant's workflow did, link by link, in the transaction that wrote the plans."""
+"""Closes executions, in the transaction that wrote the plans, and ends runs: done, or in failure naming who was set aside."""
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 import pandas as pd
 
 from planning_assets.chunk import Outcome
+from planning_assets.summaries import table
 from resources import vocabulary
 from resources.clock import Clock
-from resources.store.database import Connection
-from resources.store.executions import StepLog, finish_executions, write_step_logs
+from resources.store.database import Connection, Store
+from resources.store.executions import StepLog, add_events, finish_executions, run_totals, write_step_logs
 
 DONE_PHRASES = {
     "demand_history": "Demand history brought up to date",
@@ -58,3 +60,60 @@ def close_executions(
         )
     finish_executions(connection, pd.DataFrame(closed), now())
     write_step_logs(connection, logs)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a workflow says of a run: when all went well, when nothing did, and what the others are."""
+
+    completed: str
+    failed: str
+    is_done: str
+
+
+PLANNING = Words(vocabulary.PRODUCTION_PLANNING_COMPLETED, vocabulary.PRODUCTION_PLANNING_FAILED, "planned")
+VALIDATION = Words("Forecast validation completed", "Forecast validation failed completely", "validated")
+
+
+def end_run(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    now: Clock,
+    workflow: str,
+    words: Words,
+    done: int,
+    set_aside: pd.DataFrame,
+) -> None:
+    """Write the run's event, and end it in failure when tenants were set aside.
+
+    done: tenant days that are in order. set_aside: one row per tenant day that is not: plan_date, tenant_id, link, reason,
+    remedy. Raises dagster.Failure that names them.
+    """
+    rows = [(row.plan_date, row.tenant_id, row.link, row.reason, row.remedy) for row in set_aside.itertuples()]
+    named = ", ".join(f"{tenant_id} ({link}: {reason})" for _, tenant_id, link, reason, _ in rows[:10])
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    message = (
+        f"{len(rows)} of {done + len(rows)} tenant days were set aside: {named}{more}. The others are {words.is_done}."
+    )
+    with store.transaction() as connection:
+        payload = {
+            "workflow_name": workflow,
+            "execution_id": context.run.run_id,
+            **run_totals(connection, context.run.run_id, now()),
+            "timestamp": now().isoformat(),
+            **({"error_message": message, "tenants_affected": sorted({row[1] for row in rows})} if rows else {}),
+        }
+        event = vocabulary.EVENT_WORKFLOW_FAILED if rows else vocabulary.EVENT_WORKFLOW_COMPLETED
+        add_events(connection, [(event, context.run.run_id, None, payload)], now())
+    if not rows:
+        context.log.info(f"{words.completed}: {done} tenant days")
+        return
+    for on, tenant_id, link, reason, remedy in rows:
+        context.log.error(f"{vocabulary.TENANT_PROCESSING_FAILED}: {tenant_id} on {on}, {link}: {reason} {remedy}")
+    if not done:
+        context.log.error(words.failed)
+    raise dg.Failure(
+        message,
+        metadata={"set_aside": table(["date", "tenant", "link", "reason", "remedy"], rows)},
+        allow_retries=False,
+    )

@@ -1,4 +1,4 @@
-"""The only place that calls Dagster's private functions: event writing that its public interface cannot do in batches.
+"""The only place that calls functions of Dagster that are not public: events in batches, and the failure of a lost run.
 
 A run over thousands of tenants writes one materialization per tenant and asset, each with metadata of its own, and marks
 only the tenants it set aside as failed. tests/definitions/test_dagster_events.py is the contract test: it fails when a
@@ -55,3 +55,10 @@ def mark_failed(context: dg.AssetExecutionContext, partitions: Iterable[tuple[dg
             logging.DEBUG,
             batch_metadata=DagsterEventBatchMetadata(batch_id, n == len(events)),
         )
+
+
+def fail_run(instance: dg.DagsterInstance, run_id: str, message: str) -> None:
+    """End a run in failure, with the reason in its log, as Dagster's run monitoring does; one that has ended stays as it is."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, message)

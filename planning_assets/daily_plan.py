@@ -9,17 +9,16 @@ import pandas as pd
 
 from planning_assets import demand_history, forecasts, inventory_projections, procurement_plans, production_plans
 from planning_assets.chunk import Order, Outcome, plan_chunk
-from planning_assets.closing import close_executions
+from planning_assets.closing import PLANNING, close_executions, end_run
 from planning_assets.dagster_events import mark_failed, report_materializations
 from planning_assets.link import Link
 from planning_assets.partitions import key_of, tenant_days
 from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
-from planning_assets.summaries import table
 from resources import vocabulary
 from resources.clock import Clock
 from resources.dagster_resources import ClockResource, StoreResource
 from resources.store.database import Connection, Store
-from resources.store.executions import add_events, start_executions
+from resources.store.executions import held_by_run, start_executions
 from resources.store.inputs import read_tenants
 from resources.store.plans import mark_reported, record_failures, resolve_failures, up_to_date
 
@@ -52,7 +51,7 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
         selected = [link.name for link in LINKS if link.spec.key in context.selected_asset_keys]
         total = sum(len(day.tenant_ids) for day in scope.days)
         planned, failed = 0, []
-        with store.open() as opened:
+        with store.open() as opened, held_by_run(opened, context.run.run_id):
             for chunk in scope.chunks(config.chunk_tenants):
                 due = _due(context, opened, chunk, selected) if config.skip_up_to_date else list(chunk.tenant_ids)
                 planned += len(chunk.tenant_ids) - len(due)
@@ -70,7 +69,8 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
                     failed.append(outcome.set_aside.assign(plan_date=chunk.on))
                 context.log.info(f"{planned} of {total} tenant days planned, {sum(map(len, failed))} set aside")
             set_aside = pd.concat(failed, ignore_index=True) if failed else pd.DataFrame()
-            _finish(context, opened, clock.now, config.workflow or vocabulary.DAILY_OPERATIONS, planned, set_aside)
+            workflow = config.workflow or vocabulary.DAILY_OPERATIONS
+            end_run(context, opened, clock.now, workflow, PLANNING, planned, set_aside)
 
     return daily_plan
 
@@ -106,15 +106,20 @@ def run_chunk(
         close_executions(connection, {t: e for t, e in executions.items() if t in touched}, outcome, selected, now)
         at_fault = outcome.set_aside[outcome.set_aside["tenant_id"].isin(known)]
         record_failures(connection, workflow, day.on, at_fault, context.run.run_id, now())
-        resolve_failures(connection, sorted(touched - set(at_fault["tenant_id"])), day.on, now())
+        for name, done in outcome.done.items():
+            resolve_failures(connection, sorted(done), day.on, now(), [name])
 
     order = Order(LINKS, selected, day.on, context.run.run_id, now())
     outcome = plan_chunk(store, order, day.tenant_ids, settle)
     complete = [tenant_id for tenant_id in known if tenant_id not in set(outcome.set_aside["tenant_id"])]
     _report(context, day.on, outcome, selected)
     with store.transaction() as connection:
-        mark_reported(connection, day.on, complete)
+        mark_reported(connection, day.on, complete, _kinds(selected))
     return outcome
+
+
+def _kinds(selected: Sequence[str]) -> list[str]:
+    return [link.kind for link in LINKS if link.name in selected and link.kind is not None]
 
 
 def _due(context: dg.AssetExecutionContext, store: Store, day: Day, selected: Sequence[str]) -> list[str]:
@@ -135,7 +140,7 @@ def _due(context: dg.AssetExecutionContext, store: Store, day: Day, selected: Se
         restored = {"restored": dg.MetadataValue.text("planned by an earlier run that died before reporting")}
         _report(context, day.on, Outcome({name: dict.fromkeys(unreported, restored) for name in selected}), selected)
         with store.transaction() as connection:
-            mark_reported(connection, day.on, unreported)
+            mark_reported(connection, day.on, unreported, _kinds(selected))
     settled = set(current["tenant_id"])
     return [tenant_id for tenant_id in day.tenant_ids if tenant_id not in settled]
 
@@ -157,34 +162,3 @@ def _report(context: dg.AssetExecutionContext, on: date, outcome: Outcome, selec
     ]
     if missing:
         mark_failed(context, missing)
-
-
-def _finish(
-    context: dg.AssetExecutionContext, store: Store, now: Clock, workflow: str, planned: int, set_aside: pd.DataFrame
-) -> None:
-    """Write the run's event and end it: in failure, naming them, when tenants were set aside."""
-    stats = {
-        "workflow_name": workflow,
-        "execution_id": context.run.run_id,
-        "tenants_processed": planned + len(set_aside),
-        "tenants_affected": sorted(set_aside["tenant_id"].unique()) if len(set_aside) else [],
-        "timestamp": now().isoformat(),
-    }
-    event = vocabulary.EVENT_WORKFLOW_FAILED if len(set_aside) else vocabulary.EVENT_WORKFLOW_COMPLETED
-    with store.transaction() as connection:
-        add_events(connection, [(event, context.run.run_id, None, stats)], now())
-    if not len(set_aside):
-        context.log.info(f"{vocabulary.PRODUCTION_PLANNING_COMPLETED}: {planned} tenant days")
-        return
-    rows = [(row.plan_date, row.tenant_id, row.link, row.reason, row.remedy) for row in set_aside.itertuples()]
-    for on, tenant_id, link, reason, remedy in rows:
-        context.log.error(f"{vocabulary.TENANT_PROCESSING_FAILED}: {tenant_id} on {on}, {link}: {reason} {remedy}")
-    if not planned:
-        context.log.error(vocabulary.PRODUCTION_PLANNING_FAILED)
-    names = ", ".join(f"{tenant_id} ({link}: {reason})" for _, tenant_id, link, reason, _ in rows[:10])
-    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
-    raise dg.Failure(
-        f"{len(rows)} of {planned + len(rows)} tenant days were set aside: {names}{more}. The others are planned.",
-        metadata={"set_aside": table(["date", "tenant", "link", "reason", "remedy"], rows)},
-        allow_retries=False,
-    )

@@ -1,14 +1,19 @@
 """Demand history, the first link: what was sold on open days, one compact panel per tenant."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 
 from planning.demand import DemandHistory, build_demand_history
+from planning.frames import set_aside_of
 from planning_assets.link import Batch, Link, Metadata
 from planning_assets.summaries import number, table
 from resources.store.inputs import read_events, read_opening_hours, read_sales_panel, refresh_demand_panels
+
+IMPORT_SOMETHING = "Import what it sells: daybreak import sales FILE --create-products"
 
 
 def compute(batch: Batch) -> DemandHistory:
@@ -18,12 +23,25 @@ def compute(batch: Batch) -> DemandHistory:
     """
     first, last = batch.history_window
     refresh_demand_panels(batch.connection, batch.tenant_ids, batch.now)
-    return build_demand_history(
+    result = build_demand_history(
         read_sales_panel(batch.connection, batch.tenant_ids, first, last),
         batch.tenants,
         read_opening_hours(batch.connection, batch.tenant_ids),
         read_events(batch.connection, batch.tenant_ids, first, last),
     )
+    known = {*result.panel.keys["tenant_id"], *result.set_aside["tenant_id"]}
+    empty = [
+        (
+            tenant_id,
+            "demand_history",
+            "No product is sold at any location.",
+            f"{IMPORT_SOMETHING} --tenant {tenant_id}.",
+        )
+        for tenant_id in batch.tenant_ids
+        if tenant_id not in known
+    ]
+    parts = [part for part in (result.set_aside, set_aside_of(empty)) if len(part)]
+    return replace(result, set_aside=pd.concat(parts, ignore_index=True)) if parts else result
 
 
 def write(_batch: Batch, _result: DemandHistory) -> None:
@@ -46,6 +64,7 @@ def describe(batch: Batch, result: DemandHistory) -> Mapping[str, Metadata]:
             "units": number(np.nansum(demand)),
             "open_days": dg.MetadataValue.int(int(is_open.any(axis=0).sum())),
             "inferred_closed_days": dg.MetadataValue.int(int(panel["is_inferred_closed"][rows].any(axis=0).sum())),
+            "unknown_days": dg.MetadataValue.int(int(panel["is_unknown"][rows].any(axis=0).sum())),
             "sold_out_rows": dg.MetadataValue.int(int(panel["is_sold_out"][rows].sum())),
             "last_weeks": table(["week from", "units"], weeks),
         }
@@ -79,6 +98,7 @@ LINK = Link(
             "dagster/table_name": "facts.demand_panel",
         },
     ),
+    kind=None,
     compute=compute,
     write=write,
     load=compute,

@@ -9,7 +9,7 @@ import pandas as pd
 from planning.demand import opening_calendar
 from planning.forecasting import Forecasts, forecast_demand
 from planning.frames import FORECAST_DAYS, PLAN_DAYS, QUANTILE_LEVELS, exceptions_of, frame_of, set_aside_of
-from planning_assets.link import Batch, Link, Metadata
+from planning_assets.link import Batch, Link, Metadata, remaining
 from planning_assets.summaries import number, sparkline, table
 from resources.store.inputs import read_events, read_forecasts, read_opening_hours, read_products
 from resources.store.plans import write_forecasts
@@ -35,7 +35,14 @@ def write(batch: Batch, result: Forecasts) -> None:
     seen = batch.results["demand_history"].exceptions
     parts = [part for part in (seen[seen["tenant_id"].isin(batch.tenant_ids)], result.exceptions) if len(part)]
     exceptions = pd.concat(parts, ignore_index=True) if parts else result.exceptions
-    write_forecasts(batch.connection, batch.write_context, result.panel, result.backtest, exceptions)
+    write_forecasts(
+        batch.connection,
+        batch.write_context,
+        result.panel,
+        result.backtest,
+        exceptions,
+        remaining(batch, result.set_aside),
+    )
 
 
 def load(batch: Batch) -> Forecasts:
@@ -62,8 +69,7 @@ def describe(_batch: Batch, result: Forecasts) -> Mapping[str, Metadata]:
         spread_high = np.sqrt((np.clip(quantiles[:, :, high] - mean, 0, None) ** 2).sum(axis=0))
         largest = np.argsort(-mean[:, 0], kind="stable")
         metadata = {
-            "dagster/row_count": dg.MetadataValue.int(len(rows) * PLAN_DAYS),
-            "series": dg.MetadataValue.int(len(rows)),
+            "dagster/row_count": dg.MetadataValue.int(len(rows)),
             "units_today": number(total[0]),
             "units_week": number(total[:FORECAST_DAYS].sum()),
             "method": dg.MetadataValue.text(", ".join(sorted(keys["method"].unique()))),
@@ -88,7 +94,7 @@ def describe(_batch: Batch, result: Forecasts) -> Mapping[str, Metadata]:
         if tenant_id in backtests:
             backtest = backtests[tenant_id]
             champion = backtest[backtest["is_champion"]]
-            if len(champion):
+            if champion["wape_pct"].notna().any():
                 metadata["backtest_wape_pct"] = number(champion["wape_pct"].iloc[0])
             metadata["backtest"] = table(
                 ["candidate", "rows", "WAPE %", "bias %", "serves"],
@@ -138,6 +144,7 @@ LINK = Link(
             "dagster/table_name": "plans.forecast",
         },
     ),
+    kind="forecast",
     compute=compute,
     write=write,
     load=load,

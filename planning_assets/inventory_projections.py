@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from planning.projection import Projections, project_inventory
-from planning_assets.link import Batch, Link, Metadata
+from planning_assets.link import Batch, Link, Metadata, remaining
 from planning_assets.stock import opening_stock
 from planning_assets.summaries import sums, table
 from resources.store.inputs import read_items, read_open_orders, read_supplier_items
@@ -31,9 +31,13 @@ def compute(batch: Batch) -> Projections:
     ordered = read_open_orders(connection, tenant_ids, batch.plan_date, batch.run_dates)
     pending = procurement.purchase_lines
     if len(pending):
-        # Lines that this plan has just turned into orders come with the orders already.
-        is_ordered = (pending["order_by"] <= pending["tenant_id"].map(batch.run_dates)) & pending["tenant_id"].map(
-            dict(zip(batch.tenants["tenant_id"], batch.tenants["auto_approve"], strict=True))
+        # Lines that this plan has turned into orders come with the orders already; those read back say so themselves.
+        auto_approve = dict(zip(batch.tenants["tenant_id"], batch.tenants["auto_approve"], strict=True))
+        is_ordered = (
+            pending["status"] == "ordered"
+            if "status" in pending
+            else (pending["order_by"] <= pending["tenant_id"].map(batch.run_dates))
+            & pending["tenant_id"].map(auto_approve)
         )
         pending = pending[~is_ordered]
     return project_inventory(
@@ -52,7 +56,9 @@ def _receipts(frame: pd.DataFrame) -> pd.DataFrame:
 
 def write(batch: Batch, result: Projections) -> None:
     """A new revision per location supersedes the old one."""
-    write_projection(batch.connection, batch.write_context, result.panel, result.exceptions)
+    write_projection(
+        batch.connection, batch.write_context, result.panel, result.exceptions, remaining(batch, result.set_aside)
+    )
 
 
 def load(_batch: Batch) -> Projections:
@@ -138,6 +144,7 @@ LINK = Link(
             "dagster/table_name": "plans.projection",
         },
     ),
+    kind="projection",
     compute=compute,
     write=write,
     load=load,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -16,21 +16,6 @@ HISTORY_DAYS = 420
 """Days of sales that a morning reads: a year, and eight weeks before it for the same season's weekday means."""
 
 Metadata = Mapping[str, dg.MetadataValue]
-
-
-class LinkResult(Protocol):
-    """What a planning function returns: its outputs, and these two."""
-
-    @property
-    def exceptions(self) -> pd.DataFrame:
-        """What could not be known or done."""
-
-    @property
-    def set_aside(self) -> pd.DataFrame:
-        """Tenants that cannot be planned."""
-
-
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -82,9 +67,11 @@ class Link:
     write: stores the result as new revisions, in the batch's transaction.
     load: reads the active revisions back, for a run that does not select this link but one below it.
     describe: the metadata of each tenant's materialization.
+    kind: the kind of plan that it writes; none for the demand history, which is made anew whenever it is needed.
     """
 
     spec: dg.AssetSpec
+    kind: str | None
     compute: Callable[[Batch], Any]
     write: Callable[[Batch, Any], None]
     load: Callable[[Batch], Any]
@@ -94,3 +81,9 @@ class Link:
     def name(self) -> str:
         """The asset's name."""
         return self.spec.key.to_user_string()
+
+
+def remaining(batch: Batch, set_aside: pd.DataFrame) -> list[str]:
+    """The tenants whose plans a link writes: those of the batch that it has not set aside."""
+    at_fault = set(set_aside["tenant_id"])
+    return [tenant_id for tenant_id in batch.tenant_ids if tenant_id not in at_fault]

@@ -1,14 +1,13 @@
 """The grid: one partition per plan date and tenant, over a window of dates. Our tables keep all history."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import dagster as dg
 
+from planning_assets.window import END_OFFSET_DAYS
+
 TENANTS = dg.DynamicPartitionsDefinition(name="daybreak_tenants")
 """Every tenant that has ever been planned. The name is shared by nothing else on the instance."""
-
-END_OFFSET_DAYS = 3
-"""Days that the window reaches beyond yesterday in UTC: at UTC+14 a bakery that bakes at night plans two UTC days ahead."""
 
 
 def tenant_days(start: date) -> dg.MultiPartitionsDefinition:
@@ -24,8 +23,3 @@ def tenant_days(start: date) -> dg.MultiPartitionsDefinition:
 def key_of(plan_date: date, tenant_id: str) -> dg.MultiPartitionKey:
     """The partition of a tenant's day."""
     return dg.MultiPartitionKey({"date": plan_date.isoformat(), "tenant": tenant_id})
-
-
-def window(start: date, now: datetime) -> tuple[date, date]:
-    """The first and last date that the grid holds at an instant."""
-    return start, now.astimezone(UTC).date() + timedelta(days=END_OFFSET_DAYS - 1)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from planning.frames import exceptions_of, set_aside_of
 from planning.procurement import ProcurementPlans, plan_procurement
-from planning_assets.link import Batch, Link, Metadata
+from planning_assets.link import Batch, Link, Metadata, remaining
 from planning_assets.stock import opening_stock
 from planning_assets.summaries import sums, table
 from resources.store.inputs import (
@@ -56,6 +56,7 @@ def write(batch: Batch, result: ProcurementPlans) -> None:
         result.purchase_lines,
         result.exceptions,
         auto_approve,
+        remaining(batch, result.set_aside),
     )
 
 
@@ -84,6 +85,7 @@ def describe(batch: Batch, result: ProcurementPlans) -> Mapping[str, Metadata]:
             "items_required": dg.MetadataValue.int(len(rows)),
             "suppliers": dg.MetadataValue.int(int(lines["supplier_id"].nunique())),
             **sums(lines, {"amount": "amount"}),
+            "lines_without_price": dg.MetadataValue.int(int(lines["amount"].isna().sum())),
             "lines_to_order_today": dg.MetadataValue.int(int((lines["order_by"] <= run_dates[str(tenant_id)]).sum())),
             "late_lines": dg.MetadataValue.int(int(lines["is_late"].sum())),
             "exceptions": dg.MetadataValue.int(int(exceptions.get(tenant_id, 0))),
@@ -146,6 +148,7 @@ LINK = Link(
             "dagster/table_name": "plans.purchase_line",
         },
     ),
+    kind="procurement",
     compute=compute,
     write=write,
     load=load,

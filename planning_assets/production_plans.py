@@ -6,7 +6,7 @@ import dagster as dg
 
 from planning.frames import PLAN_DAYS, exceptions_of, set_aside_of
 from planning.production import ProductionPlans, plan_production
-from planning_assets.link import Batch, Link, Metadata
+from planning_assets.link import Batch, Link, Metadata, remaining
 from planning_assets.stock import opening_stock
 from planning_assets.summaries import sums, table
 from resources.store.inputs import (
@@ -34,7 +34,9 @@ def compute(batch: Batch) -> ProductionPlans:
 
 def write(batch: Batch, result: ProductionPlans) -> None:
     """A new revision per production location supersedes the old one."""
-    write_production(batch.connection, batch.write_context, result.lines, result.exceptions)
+    write_production(
+        batch.connection, batch.write_context, result.lines, result.exceptions, remaining(batch, result.set_aside)
+    )
 
 
 def load(batch: Batch) -> ProductionPlans:
@@ -129,6 +131,7 @@ LINK = Link(
             "dagster/table_name": "plans.production_line",
         },
     ),
+    kind="production",
     compute=compute,
     write=write,
     load=load,

@@ -7,7 +7,8 @@ from datetime import date, datetime
 import dagster as dg
 from pydantic import Field
 
-from planning_assets.partitions import TENANTS, key_of, window
+from planning_assets.partitions import TENANTS, key_of
+from planning_assets.window import outside_window
 
 
 class DayConfig(dg.Config):
@@ -72,13 +73,9 @@ def scope_of(context: dg.AssetExecutionContext, config: DayConfig, window_start:
         raise _refusal(
             "Neither a partition nor a configuration was given. Remedy: choose a partition, or set date and tenants."
         )
-    first, last = window(window_start, now)
-    outside = [day.on.isoformat() for day in days if not first <= day.on <= last]
-    if outside:
-        raise _refusal(
-            f"{', '.join(outside)} is outside the partition window {first} to {last}. "
-            "Remedy: move the window with `daybreak settings set partitions-start DATE`."
-        )
+    outside = outside_window([day.on for day in days], window_start, now)
+    if outside is not None:
+        raise _refusal(outside)
     return Scope(days, _type_of(context), config.triggered_by or _trigger_of(context))
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from planning.frames import set_aside_of
 from planning.validation import validate_forecasts
 from planning_assets.chunk import Outcome, usable_tenants
-from planning_assets.closing import close_executions
+from planning_assets.closing import VALIDATION, close_executions, end_run
 from planning_assets.dagster_events import mark_failed, report_materializations
 from planning_assets.link import Metadata
 from planning_assets.partitions import key_of, tenant_days
@@ -22,9 +22,9 @@ from resources import vocabulary
 from resources.clock import Clock
 from resources.dagster_resources import ClockResource, StoreResource
 from resources.store.database import Store
-from resources.store.executions import start_executions
+from resources.store.executions import held_by_run, start_executions
 from resources.store.inputs import read_tenants
-from resources.store.plans import lock_tenants, record_failures, resolve_failures
+from resources.store.plans import lock_tenants, read_planned, record_failures, resolve_failures
 from resources.store.validation import read_validation_rows, write_validation
 from resources.store.versions import input_versions
 
@@ -77,14 +77,15 @@ def build_validation_metrics(window_start: date) -> dg.AssetsDefinition:
         # Each tenant is reported with an event of its own; an output would be one event for all of them.
         yield from ()
         scope = scope_of(context, config, window_start, clock.now())
-        set_aside = []
-        with store.open() as opened:
+        set_aside, validated = [], 0
+        workflow = config.workflow or vocabulary.FORECAST_VALIDATION
+        with store.open() as opened, held_by_run(opened, context.run.run_id):
             for chunk in scope.chunks(config.chunk_tenants):
                 outcome = validate_chunk(
                     opened,
                     chunk,
                     scope,
-                    config.workflow or vocabulary.FORECAST_VALIDATION,
+                    workflow,
                     context.run.run_id,
                     clock.now,
                 )
@@ -101,19 +102,13 @@ def build_validation_metrics(window_start: date) -> dg.AssetsDefinition:
                         context,
                         [(SPEC.key, key_of(chunk.on, tenant_id)) for tenant_id in outcome.set_aside["tenant_id"]],
                     )
-                    set_aside += [
-                        (chunk.on, row.tenant_id, row.reason, row.remedy) for row in outcome.set_aside.itertuples()
-                    ]
+                validated += len(outcome.done[NAME])
+                set_aside.append(outcome.set_aside.assign(plan_date=chunk.on))
                 context.log.info(
                     f"{chunk.on}: {len(outcome.done[NAME])} tenants validated, {len(outcome.set_aside)} set aside"
                 )
-        if set_aside:
-            named = "; ".join(f"{tenant_id} on {on}: {reason}" for on, tenant_id, reason, _ in set_aside[:10])
-            raise dg.Failure(
-                f"{len(set_aside)} tenant days could not be validated: {named}",
-                metadata={"set_aside": table(["date", "tenant", "reason", "remedy"], set_aside)},
-                allow_retries=False,
-            )
+            problems = pd.concat(set_aside, ignore_index=True) if set_aside else pd.DataFrame()
+            end_run(context, opened, clock.now, workflow, VALIDATION, validated, problems)
 
     return forecast_validation
 
@@ -123,7 +118,7 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
     with store.transaction() as connection:
         lock_tenants(connection, day.tenant_ids)
         known = read_tenants(connection, day.tenant_ids)
-        tenants, unusable = usable_tenants(known, day.tenant_ids, day.on)
+        tenants, unusable = usable_tenants(known, day.tenant_ids, day.on, now())
         executions = start_executions(
             connection,
             workflow,
@@ -139,9 +134,14 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
         unfinished = [
             row.tenant_id for row in tenants.itertuples() if now().astimezone(ZoneInfo(row.timezone)).date() <= day.on
         ]
+        # The versions before the rows: an import between the two reads then makes the validation stale, not wrong.
+        versions = input_versions(connection, list(tenants["tenant_id"]))
         rows = read_validation_rows(connection, [t for t in tenants["tenant_id"] if t not in unfinished], day.on)
         scored = set(rows["tenant_id"])
         unscored = [t for t in tenants["tenant_id"] if t not in scored and t not in unfinished]
+        # Plans with nothing to score, as of a day on which the bakery was closed, are validated and have no metrics.
+        scored |= read_planned(connection, unscored, day.on, "forecast")
+        unscored = [t for t in unscored if t not in scored]
         problems = [
             *((t, NAME, "The day is not over in the tenant's time zone.", "Validate it tomorrow.") for t in unfinished),
             *(
@@ -154,16 +154,20 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
                 for t in unscored
             ),
         ]
-        parts = [part for part in (unusable.assign(link=NAME), set_aside_of(problems)) if len(part)]
+        validation = validate_forecasts(rows)
+        scored -= set(validation.set_aside["tenant_id"])
+        parts = [
+            part for part in (unusable.assign(link=NAME), set_aside_of(problems), validation.set_aside) if len(part)
+        ]
         set_aside = pd.concat(parts, ignore_index=True) if parts else set_aside_of()
-        metrics = validate_forecasts(rows)
-        write_validation(connection, day.on, metrics, input_versions(connection, sorted(scored)), run_id, now())
+        metrics = validation.metrics
+        write_validation(connection, day.on, metrics, {t: versions[t] for t in sorted(scored)}, run_id, now())
         outcome = Outcome({NAME: dict(_describe(metrics, sorted(scored)))}, set_aside)
         close_executions(connection, executions, outcome, [NAME], now)
         record_failures(
             connection, workflow, day.on, set_aside[set_aside["tenant_id"].isin(known["tenant_id"])], run_id, now()
         )
-        resolve_failures(connection, sorted(scored), day.on, now())
+        resolve_failures(connection, sorted(scored), day.on, now(), [NAME])
     return outcome
 
 

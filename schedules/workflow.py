@@ -1,6 +1,7 @@
 """What a workflow is and which tenants of a zone are due at a tick. The zone's schedule asks every quarter of an hour."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ from planning_assets.scope import DayConfig, anchor_of
 from resources.dagster_resources import StoreResource
 from resources.store.database import Connection
 from resources.store.due import read_attempts, read_zone_tenants
+from resources.vocabulary import SCHEDULER_DISABLED, SCHEDULER_DISABLED_SETTING
 
 TICK = timedelta(minutes=15)
 CRON = "*/15 * * * *"
+
+CATCH_UP = timedelta(hours=18)
+"""How long after its time a workflow that was missed is still worth doing."""
 
 RUN_TENANTS = 1000
 """Tenants in one run; a larger zone gets several, higher tiers first."""
@@ -80,8 +85,8 @@ def plan_is_due(due: Due) -> bool:
 
 
 def validation_is_due(due: Due) -> bool:
-    """Validate what has forecasts and no validation; a changed actual is taken up at the next morning's tick."""
-    return not due.is_current and (due.is_on_time or not due.exists)
+    """Score what has forecasts and no validation by the sales known now, from the workflow's time on."""
+    return not due.is_current
 
 
 def zone_schedule(workflow: Workflow, zone: str) -> dg.ScheduleDefinition:
@@ -96,6 +101,9 @@ def zone_schedule(workflow: Workflow, zone: str) -> dg.ScheduleDefinition:
         description=f"{workflow.description} Asks every 15 minutes in {zone}.",
     )
     def choose(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if os.environ.get(SCHEDULER_DISABLED_SETTING, "").lower() == "true":
+            yield dg.SkipReason(f"{SCHEDULER_DISABLED}: {SCHEDULER_DISABLED_SETTING} is true.")
+            return
         tick = context.scheduled_execution_time.astimezone(UTC)
         with store.open() as opened, opened.transaction() as connection:
             due = due_tenants(connection, workflow, zone, tick)
@@ -112,32 +120,42 @@ def zone_schedule(workflow: Workflow, zone: str) -> dg.ScheduleDefinition:
 
 def due_tenants(connection: Connection, workflow: Workflow, zone: str, tick: datetime) -> pd.DataFrame:
     """The tenants of a zone that are due at a tick: tenant_id, tier, date (the partition's), version (of their inputs)."""
-    tenants = read_zone_tenants(connection, zone)
-    local = tick.astimezone(ZoneInfo(zone))
+    tenants = _with_due_time(read_zone_tenants(connection, zone), workflow, zone, tick)
     rows = []
-    for lead_days, group in tenants.groupby("plan_lead_days"):
-        on = workflow.date_of(local.date(), int(lead_days))
-        state = workflow.read_state(connection, list(group["tenant_id"]), on, int(lead_days)).set_index("tenant_id")
-        attempts = read_attempts(connection, workflow.name, list(group["tenant_id"]), on)
-        for tenant in group.itertuples():
-            if tenant.tenant_id not in state.index:
-                continue
-            # Subtracting instants, not wall clocks: on a day with a clock change these differ by an hour.
-            due_at = datetime.combine(local.date(), getattr(tenant, workflow.due_column), ZoneInfo(zone)).astimezone(
-                UTC
-            )
-            if tick < due_at:
-                continue
-            attempted_at = attempts.get(tenant.tenant_id)
+    for (due_day, lead_days), group in tenants.groupby(["due_day", "plan_lead_days"]):
+        members = group.set_index("tenant_id")
+        on = workflow.date_of(due_day, int(lead_days))
+        attempts = read_attempts(connection, workflow.name, list(members.index), tick - CATCH_UP)
+        for state in workflow.read_state(connection, list(members.index), on, int(lead_days)).itertuples():
+            attempted_at = attempts.get((state.tenant_id, state.date))
+            due_at = members.at[state.tenant_id, "due_at"]
             due = Due(
-                is_current=bool(state.at[tenant.tenant_id, "is_current"]),
-                exists=bool(state.at[tenant.tenant_id, "exists"]),
+                is_current=bool(state.is_current),
+                exists=bool(state.exists),
                 is_attempted=attempted_at is not None and attempted_at >= due_at,
                 is_on_time=tick - due_at < TICK,
             )
             if workflow.is_due(due):
-                rows.append((tenant.tenant_id, tenant.tier, on, state.at[tenant.tenant_id, "version"]))
+                rows.append((state.tenant_id, members.at[state.tenant_id, "tier"], state.date, state.version))
     return pd.DataFrame(rows, columns=["tenant_id", "tier", "date", "version"])
+
+
+def _with_due_time(tenants: pd.DataFrame, workflow: Workflow, zone: str, tick: datetime) -> pd.DataFrame:
+    """The tenants whose workflow time came within CATCH_UP before the tick: due_at, and due_day, its local date.
+
+    A time late in the evening comes due on ticks after midnight, which belong to the day before. Instants are subtracted,
+    not wall clocks: on a day with a clock change these differ by an hour.
+    """
+    today = tick.astimezone(ZoneInfo(zone)).date()
+    due_at = []
+    for at in tenants[workflow.due_column]:
+        days = (datetime.combine(day, at, ZoneInfo(zone)).astimezone(UTC) for day in (today, today - timedelta(days=1)))
+        due_at.append(next(instant for instant in (*days, datetime.min.replace(tzinfo=UTC)) if instant <= tick))
+    timed = tenants.assign(
+        due_at=pd.Series(due_at, dtype=object),
+        due_day=pd.Series([instant.astimezone(ZoneInfo(zone)).date() for instant in due_at], dtype=object),
+    )
+    return timed[[tick - instant < CATCH_UP for instant in due_at]]
 
 
 def run_requests(

@@ -151,4 +151,4 @@ def _line(problem: "Problem") -> str:
     place = [f"row {problem.row}"] if problem.row is not None else ["file"]
     place += [problem.column] if problem.column else []
     value = f" {problem.value!r}" if problem.value else ""
-    return f"{', '.join(place)}:{value} {problem.problem}. {problem.remedy}"
+    return f"{', '.join(place)}{value}: {problem.problem}. {problem.remedy}"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -62,8 +63,8 @@ def backfill(
     tenants: tuple[str, ...], all_tenants: bool, first: datetime, last: datetime, validation: bool, as_json: bool
 ) -> None:
     """Plan (or score) a range of past days by a Dagster backfill, day after day. Needs `daybreak up` running."""
-    from daybreak import dagster_client  # noqa: PLC0415 (keeps --help fast)
-    from daybreak.instance import running  # noqa: PLC0415
+    from daybreak import dagster_client, runs  # noqa: PLC0415 (keeps --help fast)
+    from daybreak.instance import InstanceError, running  # noqa: PLC0415
 
     instance = running()
     if instance is None:
@@ -79,12 +80,15 @@ def backfill(
     began = time.monotonic()
     try:
         for tenant_id in chosen:  # a backfill takes only partitions that the grid knows already
-            dagster_client.add_partition(instance.url, tenant_id)
+            runs.patiently(partial(dagster_client.add_partition, instance.url, tenant_id))
         backfill_id = dagster_client.launch_backfill(instance.url, assets, keys, title)
         url = f"{instance.url}/runs/b/{backfill_id}"
         click.echo(f"Backfill of {len(keys)} partitions: {url}", err=True)
-        while (status := dagster_client.backfill_status(instance.url, backfill_id)) in ("REQUESTED", "CANCELING"):
+        status_of = partial(dagster_client.backfill_status, instance.url, backfill_id)
+        while (status := runs.patiently(status_of)) in ("REQUESTED", "CANCELING"):
             time.sleep(1)
+    except (InstanceError, dagster_client.DagsterSilent) as error:
+        raise InstanceUnusable(str(error)) from error
     except dagster_client.DagsterRefused as error:
         raise InputRefused(str(error)) from error
     seconds = round(time.monotonic() - began, 1)
@@ -200,6 +204,7 @@ def execute_day(
     """Run the job for one date and say what became of each tenant."""
     from daybreak import fleet, runs  # noqa: PLC0415 (keeps --help fast)
     from daybreak.dagster_client import DagsterRefused  # noqa: PLC0415
+    from resources.store.executions import RUN_ENDED  # noqa: PLC0415
 
     fleet.publish(store)
     request = runs.Request(job, step, on, tenant_ids, workflow, skip_up_to_date, "command line")
@@ -213,7 +218,12 @@ def execute_day(
         rows = connection.execute(
             "SELECT tenant_id, status, error FROM ops.execution WHERE run_id = %s ORDER BY tenant_id", (ended.run_id,)
         ).fetchall()
-    failed = [{"tenant_id": tenant_id, "error": error} for tenant_id, status, error in rows if status != "completed"]
+    # A run that died leaves its executions open; a sensor closes them later.
+    failed = [
+        {"tenant_id": tenant_id, "error": error or RUN_ENDED}
+        for tenant_id, status, error in rows
+        if status != "completed"
+    ]
     touched = {tenant_id for tenant_id, _, _ in rows}
     return {
         "run_id": ended.run_id,
@@ -236,8 +246,12 @@ def print_ended(ended: list[dict[str, Any]]) -> None:
             f"{day['date']}: {len(day['completed'])} tenants done{unchanged}, {len(day['failed'])} failed "
             f"({day['seconds']} s, run {day['url'] or day['run_id']})"
         )
+        by_error: dict[str, list[str]] = {}
         for failure in day["failed"]:
-            click.echo(f"  {failure['tenant_id']}: {failure['error']}", err=True)
+            by_error.setdefault(failure["error"], []).append(failure["tenant_id"])
+        for error, tenant_ids in by_error.items():
+            more = f" and {len(tenant_ids) - 3} more" if len(tenant_ids) > 3 else ""
+            click.echo(f"  {', '.join(tenant_ids[:3])}{more}: {error}", err=True)
         if day["status"] != "SUCCESS" and not day["failed"]:
             click.echo(
                 f"  The run ended {day['status']} before planning. Remedy: read its log in the web UI.", err=True

@@ -160,8 +160,8 @@ SALES = Kind(
         "A later file replaces a row of the same location, product, date and source; "
         "the old values are kept in facts.sales_replaced.",
         "A known product that a location sells for the first time joins its assortment, made where it is sold.",
-        "With --create-products, unknown products are created without prices and costs, which plans then flag; "
-        "with --create-locations, unknown locations.",
+        "With --create-products, unknown products are created with a shelf life of one day and without prices and costs, "
+        "which plans then flag; with --create-locations, unknown locations.",
     ),
 )
 
@@ -212,7 +212,14 @@ PRODUCTS = Kind(
             unit="tenant's currency",
             default="0",
         ),
-        Column("shelf_life_days", "positive_count", "days on which it can be sold; empty: it keeps", "1", unit="days"),
+        Column(
+            "shelf_life_days",
+            "positive_count",
+            "days on which it can be sold, counted with the day it is made",
+            "1",
+            unit="days",
+            default="1",
+        ),
         Column("batch_size_units", "positive_quantity", "made at a time", "24", unit="units", default="1"),
         Column("batch_min", "count", "least number of batches when it is made", "0", unit="batches", default="0"),
         Column("batch_multiple", "positive_count", "batches come in multiples of it", "1", unit="batches", default="1"),
@@ -263,7 +270,10 @@ PRODUCTS = Kind(
         ),
     ),
     versions="product_price",
-    notes=("Prices are versions: a new one is written only when a price or cost changed.",),
+    notes=(
+        "Prices are versions: a new one is written only when a price or cost changed.",
+        "A product without a stated shelf life is sold on the day it is made and not later; only other items keep.",
+    ),
 )
 
 LOCATIONS = Kind(
@@ -661,7 +671,12 @@ ORDERS = Kind(
         Column("amount", "money", "value of the line; empty: unknown", "74.00", unit="tenant's currency"),
         Column("ordered_on", "date", "day of the order", "2025-01-29", is_required=True),
         Column("delivery_on", "date", "day of delivery", "2025-01-31", is_required=True),
-        Column("expires_on", "date", "last day of use; empty: it keeps", "2025-06-30"),
+        Column(
+            "expires_on",
+            "date",
+            "last day of use; empty: by the item's shelf life, counted with the day of delivery",
+            "2025-06-30",
+        ),
         Column("status", "text", "whether it still comes", "open", words=("open", "cancelled"), default="open"),
     ),
     key=("order_line_id",),

@@ -49,15 +49,18 @@ def create_locations(connection: Connection, columns: Sequence[str]) -> dict[str
 
 
 def create_products(connection: Connection, columns: Sequence[str]) -> dict[str, list[str]]:
-    """Make the unknown products that these columns name, without prices and costs; returns their ids per tenant."""
+    """Make the unknown products that these columns name; returns their ids per tenant.
+
+    They are products of the day (an unknown shelf life would mean that they keep), without prices and costs.
+    """
     made: dict[str, list[str]] = {}
     for column in columns:
         rows = connection.execute(
             sql.SQL("""
             WITH named AS (SELECT DISTINCT tenant_id, {column} AS id FROM staged WHERE {column} IS NOT NULL),
             item AS (
-                INSERT INTO master.item (tenant_id, item_id, name, kind, base_unit)
-                SELECT tenant_id, id, id, 'product', 'unit' FROM named ON CONFLICT DO NOTHING
+                INSERT INTO master.item (tenant_id, item_id, name, kind, base_unit, shelf_life_days)
+                SELECT tenant_id, id, id, 'product', 'unit', 1 FROM named ON CONFLICT DO NOTHING
             )
             INSERT INTO master.product (tenant_id, product_id) SELECT tenant_id, id FROM named
             ON CONFLICT DO NOTHING RETURNING tenant_id, product_id

@@ -51,6 +51,16 @@ class Store:
         with self._pool.connection() as connection, connection.transaction():
             yield connection
 
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection outside the pool and of any transaction, for what lasts as long as its process: a lock.
+
+        The server notices within a minute when the machine at the other end is gone.
+        """
+        keepalives = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+        with psycopg.connect(psycopg_dsn(self.dsn), autocommit=True, options=keepalives) as connection:
+            yield connection
+
     def frame(self, query: LiteralString, parameters: Mapping[str, object] | None = None) -> pd.DataFrame:
         """The result of a query as a frame."""
         with self.transaction() as connection:

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 import pandas as pd
 
 from resources.store.database import Connection, frame
-from resources.store.plans import up_to_date
+from resources.store.plans import read_planned, up_to_date
 from resources.store.versions import input_versions, inputs_hash
 
 
@@ -26,58 +26,63 @@ def read_zone_tenants(connection: Connection, zone: str) -> pd.DataFrame:
 
 
 def read_plan_state(connection: Connection, tenant_ids: Sequence[str], plan_date: date, lead_days: int) -> pd.DataFrame:
-    """Per tenant: is_current (planned from the current inputs, and reported), exists (any active plan), version."""
+    """Per tenant: date, is_current (planned from the current inputs, and reported), exists (any active plan), version."""
     run_date = plan_date - timedelta(days=lead_days)
     state = up_to_date(connection, tenant_ids, plan_date, dict.fromkeys(tenant_ids, run_date))
-    planned = frame(
-        connection,
-        """
-        SELECT DISTINCT tenant_id FROM plans.plan
-         WHERE tenant_id = ANY(%(tenants)s) AND plan_date = %(plan_date)s AND kind = 'production' AND status = 'active'
-        """,
-        {"tenants": list(tenant_ids), "plan_date": plan_date},
-    )
     versions = input_versions(connection, tenant_ids)
     return pd.DataFrame(
         {
             "tenant_id": state["tenant_id"],
+            "date": pd.Series([plan_date] * len(state), dtype=object),
             "is_current": state["is_current"] & state["is_reported"],
-            "exists": state["tenant_id"].isin(planned["tenant_id"]),
+            "exists": state["tenant_id"].isin(read_planned(connection, tenant_ids, plan_date, "production")),
             "version": [inputs_hash(versions[tenant_id], plan_date, run_date) for tenant_id in state["tenant_id"]],
         }
     )
 
 
+LOOK_BACK_DAYS = 14
+"""Days before yesterday's that are looked at again for forecasts without a validation, or without all their sales."""
+
+
 def read_validation_state(
     connection: Connection, tenant_ids: Sequence[str], business_date: date, _lead_days: int
 ) -> pd.DataFrame:
-    """Per tenant with forecasts for the day: is_current (validated from the current sales), exists, version of the sales."""
+    """Per tenant and finished day with forecasts: date, is_current, exists (any validation), version of the sales.
+
+    The last business_date is current when it was scored by the sales as they are now; an earlier one also when every
+    forecast had its actual, so that each import does not have two weeks scored again.
+    """
     return frame(
         connection,
         """
-        SELECT f.tenant_id, coalesce(v.sales_version = coalesce(i.version, 0), false) AS is_current,
+        SELECT f.tenant_id, f.plan_date AS date,
+               coalesce(v.sales_version = coalesce(i.version, 0)
+                        OR (f.plan_date < %(last)s AND m.coverage_pct = 100), false) AS is_current,
                v.tenant_id IS NOT NULL AS exists, coalesce(i.version, 0)::text AS version
-          FROM (SELECT DISTINCT tenant_id FROM plans.plan
+          FROM (SELECT DISTINCT tenant_id, plan_date FROM plans.plan
                  WHERE tenant_id = ANY(%(tenants)s) AND kind = 'forecast' AND status = 'active'
-                   AND plan_date BETWEEN %(business_date)s - 13 AND %(business_date)s) AS f
-          LEFT JOIN quality.validation AS v ON v.tenant_id = f.tenant_id AND v.business_date = %(business_date)s
+                   AND plan_date BETWEEN %(first)s AND %(last)s) AS f
+          LEFT JOIN quality.validation AS v ON v.tenant_id = f.tenant_id AND v.business_date = f.plan_date
+          LEFT JOIN quality.validation_metric AS m
+                 ON m.tenant_id = f.tenant_id AND m.business_date = f.plan_date AND m.scope = 'overall' AND m.days_ahead = 0
           LEFT JOIN ops.input_version AS i ON i.tenant_id = f.tenant_id AND i.input = 'sales'
-         ORDER BY f.tenant_id
+         ORDER BY 1, 2
         """,
-        {"tenants": list(tenant_ids), "business_date": business_date},
+        {"tenants": list(tenant_ids), "first": business_date - timedelta(days=LOOK_BACK_DAYS), "last": business_date},
     )
 
 
 def read_attempts(
-    connection: Connection, workflow: str, tenant_ids: Sequence[str], plan_date: date
-) -> dict[str, datetime]:
-    """When a workflow last began for a date, per tenant that it began for."""
+    connection: Connection, workflow: str, tenant_ids: Sequence[str], since: datetime
+) -> dict[tuple[str, date], datetime]:
+    """When a workflow last began since an instant, per tenant and date that it began for."""
     rows = connection.execute(
         """
-        SELECT tenant_id, max(started_at) FROM ops.execution
-         WHERE workflow = %s AND tenant_id = ANY(%s) AND plan_date = %s AND started_at IS NOT NULL
-         GROUP BY tenant_id
+        SELECT tenant_id, plan_date, max(started_at) FROM ops.execution
+         WHERE workflow = %s AND tenant_id = ANY(%s) AND started_at >= %s
+         GROUP BY tenant_id, plan_date
         """,
-        (workflow, list(tenant_ids), plan_date),
+        (workflow, list(tenant_ids), since),
     )
-    return dict(rows.fetchall())
+    return {(tenant_id, plan_date): started_at for tenant_id, plan_date, started_at in rows}

@@ -1,7 +1,8 @@
 """Keeps executions, their step logs and the outbox of events: history that outlives the pruning of Dagster's log."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4, uuid5
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4, uuid5
 import pandas as pd
 
 from resources import vocabulary
-from resources.store.database import Connection, copy_rows, frame
+from resources.store.database import Connection, Store, copy_rows, frame
 
 NAMESPACE = UUID("0c8e7f0e-8f0c-5d65-8a36-0f2d5d0b4b11")
 """Of execution ids."""
@@ -130,10 +131,42 @@ def write_step_logs(connection: Connection, rows: Iterable[StepLog]) -> int:
     )
 
 
+@contextmanager
+def held_by_run(store: Store, run_id: str) -> Iterator[None]:
+    """Show for the block that the run's process lives, by a lock which the database lets go with it, however it dies."""
+    with store.session() as connection:
+        connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (run_id,))
+        yield
+
+
+def without_process(connection: Connection, run_ids: Sequence[str]) -> list[str]:
+    """Those of the runs that no process holds: dead ones, and ones that have not begun or are just ending."""
+    rows = connection.execute(
+        "SELECT run_id FROM unnest(%s::text[]) AS run_id WHERE pg_try_advisory_xact_lock(hashtextextended(run_id, 0))",
+        (list(run_ids),),
+    )
+    return [run_id for (run_id,) in rows]
+
+
 def read_running_run_ids(connection: Connection) -> list[str]:
     """The runs that have executions which are not closed."""
     rows = connection.execute("SELECT DISTINCT run_id FROM ops.execution WHERE status IN ('pending', 'running')")
     return [run_id for (run_id,) in rows]
+
+
+def run_totals(connection: Connection, run_id: str, now: datetime) -> dict[str, Any]:
+    """What a run has done so far: tenants_processed, steps_completed, steps_failed and duration_seconds since its first."""
+    row = connection.execute(
+        """
+        SELECT count(*), coalesce(sum(steps_completed), 0), coalesce(sum(steps_failed), 0),
+               coalesce(extract(epoch FROM %s - min(started_at)), 0)
+          FROM ops.execution WHERE run_id = %s
+        """,
+        (now, run_id),
+    ).fetchone()
+    names = ("tenants_processed", "steps_completed", "steps_failed", "duration_seconds")
+    totals = dict(zip(names, row or (0, 0, 0, 0), strict=True))
+    return {name: float(value) if name == "duration_seconds" else int(value) for name, value in totals.items()}
 
 
 def reap(connection: Connection, run_ids: Sequence[str], now: datetime) -> int:

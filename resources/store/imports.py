@@ -6,7 +6,10 @@ from resources.store.database import Connection, frame
 
 
 def read_imports(connection: Connection, after: int, limit: int) -> pd.DataFrame:
-    """Imports numbered above `after`, in the order in which they were committed."""
+    """Imports numbered above `after`, in order. No import that is committed later has a lower number than these."""
+    # A number is drawn before the commit. Waiting for the imports that are about to commit closes the gap through which
+    # one with a lower number would slip behind the reader's cursor.
+    connection.execute("LOCK TABLE ops.import IN SHARE MODE")
     return frame(
         connection,
         """

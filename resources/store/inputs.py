@@ -40,6 +40,9 @@ class StockHistory:
     receipts: tenant_id, location_id, item_id, received_on, lot_id, quantity, expires_on, unit_cost.
     consumption: tenant_id, location_id, item_id, consumed_on, quantity.
     never_counted: tenant_id, location_id, item_id of ingredients and packaging that recipes use.
+    uncovered: tenant_id, location_id, item_id, counted_on, first_on, last_on of such items whose use on the days
+    first_on to last_on since the count is unknown, because no plan covers them; the longest such time of each item, if
+    it is more than one day.
     """
 
     lots: pd.DataFrame
@@ -47,6 +50,7 @@ class StockHistory:
     receipts: pd.DataFrame
     consumption: pd.DataFrame
     never_counted: pd.DataFrame
+    uncovered: pd.DataFrame
 
 
 def read_tenants(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
@@ -246,7 +250,8 @@ def read_customer_orders(
 ) -> pd.DataFrame:
     """Units ordered for each day from plan_date: tenant_id, location_id, product_id, due_on, quantity_units.
 
-    Customer orders placed by the run date, and the standing orders of the day's weekday, added up.
+    Customer orders placed by the run date, and the standing orders of the day's weekday, added up. Only the day of an
+    order is stored, so a replay also sees orders that were placed on the run date after the plan would have been made.
     """
     return batch_frame(
         connection,
@@ -412,8 +417,9 @@ def read_stock_history(
 
     Ingredients are received by open orders and consumed as the active procurement plans of those days required them; a
     day without a plan takes the matching later day of the last plan before it. Finished products are received by active
-    production plans where they are made, and consumed there by what was sold, or by the sales that the plan expected
-    where sales are not known yet. Counts older than LOOK_BACK_DAYS are not used.
+    production plans where they are made, and consumed there by what its outlets sold. An outlet without any sales on a
+    day has not reported them: its share of the sales that the plan expected stands in, if there was a plan. Movements
+    and sales of the run date itself are not known when it is planned. Counts older than LOOK_BACK_DAYS are not used.
     """
     horizon_on = plan_date - timedelta(days=LOOK_BACK_DAYS)
     parameters = {"plan_date": plan_date, "horizon_on": horizon_on, "last_day": PLAN_DAYS - 1}
@@ -437,7 +443,7 @@ def read_stock_history(
         FROM started JOIN facts.stock_movement AS moved USING (tenant_id)
         LEFT JOIN counted USING (tenant_id, location_id, item_id)
         WHERE moved.occurred_on >= coalesce(counted.as_of, started.first_on)
-          AND moved.occurred_on < %(plan_date)s AND moved.occurred_on <= started.run_date
+          AND moved.occurred_on < started.run_date
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
         """
     )
@@ -455,46 +461,10 @@ def read_stock_history(
         """
     )
     made = read(_MADE + _MADE_RECEIPTS)
-    used = read(
-        """
-        , covering AS (
-            SELECT tenant_id, plan_date, plan_id, location_id,
-                   least(plan_date + %(last_day)s::int, %(plan_date)s - 1, lead(plan_date) OVER of_place - 1) AS last_on
-            FROM plans.plan
-            WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND kind = 'procurement' AND status = 'active'
-              AND plan_date > %(horizon_on)s AND plan_date < %(plan_date)s
-            WINDOW of_place AS (PARTITION BY tenant_id, location_id ORDER BY plan_date)
-        )
-        SELECT need.tenant_id, need.location_id, need.item_id, need.plan_date + day.n AS consumed_on,
-               need.gross_quantity[day.n + 1]::float8 AS quantity
-        FROM covering JOIN plans.requirement AS need USING (tenant_id, plan_date, plan_id, location_id)
-        JOIN started USING (tenant_id)
-        JOIN master.item USING (tenant_id, item_id)
-        LEFT JOIN counted USING (tenant_id, location_id, item_id)
-        CROSS JOIN LATERAL generate_series(
-            greatest(coalesce(counted.as_of, started.first_on) - need.plan_date, 0), covering.last_on - need.plan_date
-        ) AS day (n)
-        WHERE item.kind <> 'product' AND need.gross_quantity[day.n + 1] > 0
-        ORDER BY 1, 2, 3, 4
-        """
-    )
+    used = read(_COVERING + _USED)
     sold = read(_MADE + _MADE_CONSUMPTION)
-    never_counted = read(
-        """
-        SELECT DISTINCT place.tenant_id, place.location_id, item.item_id
-        FROM run
-        JOIN (
-            SELECT DISTINCT tenant_id, made_at_location_id AS location_id FROM master.assortment WHERE is_active
-        ) AS place USING (tenant_id)
-        JOIN master.item USING (tenant_id)
-        WHERE item.kind IN ('ingredient', 'packaging')
-          AND EXISTS (SELECT FROM master.recipe_line AS line
-                      WHERE line.tenant_id = item.tenant_id AND line.item_id = item.item_id)
-          AND NOT EXISTS (SELECT FROM counted WHERE (counted.tenant_id, counted.location_id, counted.item_id)
-                                                 = (place.tenant_id, place.location_id, item.item_id))
-        ORDER BY 1, 2, 3
-        """
-    )
+    never_counted = read(_IN_USE + _NEVER_COUNTED)
+    uncovered = read(_COVERING + _IN_USE + _UNCOVERED)
     started = read("SELECT tenant_id, first_on FROM started")
     receipts, consumption = _stacked(bought, made), _stacked(used, sold)
     return StockHistory(
@@ -503,13 +473,82 @@ def read_stock_history(
         receipts,
         consumption,
         never_counted,
+        uncovered,
     )
 
+
+# The active procurement plans before plan_date, each through its horizon or until the next one (next_on).
+_COVERING: LiteralString = """
+    , covering AS (
+        SELECT tenant_id, plan_date, plan_id, location_id, next_on,
+               least(plan_date + %(last_day)s::int, next_on - 1) AS last_on
+        FROM (
+            SELECT plan.*, lead(plan_date, 1, %(plan_date)s::date) OVER (
+                       PARTITION BY tenant_id, location_id ORDER BY plan_date
+                   ) AS next_on
+            FROM plans.plan
+            WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND kind = 'procurement' AND status = 'active'
+              AND plan_date > %(horizon_on)s AND plan_date < %(plan_date)s
+        ) AS planned
+    )
+"""
+
+_USED: LiteralString = """
+    SELECT need.tenant_id, need.location_id, need.item_id, need.plan_date + day.n AS consumed_on,
+           need.gross_quantity[day.n + 1]::float8 AS quantity
+    FROM covering JOIN plans.requirement AS need USING (tenant_id, plan_date, plan_id, location_id)
+    JOIN started USING (tenant_id)
+    JOIN master.item USING (tenant_id, item_id)
+    LEFT JOIN counted USING (tenant_id, location_id, item_id)
+    CROSS JOIN LATERAL generate_series(
+        greatest(coalesce(counted.as_of, started.first_on) - need.plan_date, 0), covering.last_on - need.plan_date
+    ) AS day (n)
+    WHERE item.kind <> 'product' AND need.gross_quantity[day.n + 1] > 0
+    ORDER BY 1, 2, 3, 4
+"""
+
+# What recipes use, wherever products are made.
+_IN_USE: LiteralString = """
+    , in_use AS (
+        SELECT place.tenant_id, place.location_id, item.item_id
+        FROM run
+        JOIN (
+            SELECT DISTINCT tenant_id, made_at_location_id AS location_id FROM master.assortment WHERE is_active
+        ) AS place USING (tenant_id)
+        JOIN master.item USING (tenant_id)
+        WHERE item.kind IN ('ingredient', 'packaging')
+          AND EXISTS (SELECT FROM master.recipe_line AS line
+                      WHERE line.tenant_id = item.tenant_id AND line.item_id = item.item_id)
+    )
+"""
+
+_NEVER_COUNTED: LiteralString = """
+    SELECT tenant_id, location_id, item_id FROM in_use LEFT JOIN counted USING (tenant_id, location_id, item_id)
+    WHERE counted.as_of IS NULL
+    ORDER BY 1, 2, 3
+"""
+
+# A single day passes: a tenant that counts on the run date and is planned for the next day has nothing to count again.
+_UNCOVERED: LiteralString = """
+    , gap AS (
+        SELECT tenant_id, location_id, last_on + 1 AS first_on, next_on - 1 AS last_on FROM covering
+        UNION ALL
+        SELECT place.tenant_id, place.location_id, NULL, coalesce(min(covering.plan_date), %(plan_date)s) - 1
+        FROM (SELECT DISTINCT tenant_id, location_id FROM in_use) AS place
+        LEFT JOIN covering USING (tenant_id, location_id)
+        GROUP BY 1, 2
+    )
+    SELECT DISTINCT ON (tenant_id, location_id, item_id) tenant_id, location_id, item_id, counted.as_of AS counted_on,
+           greatest(gap.first_on, counted.as_of) AS first_on, gap.last_on
+    FROM in_use JOIN counted USING (tenant_id, location_id, item_id) JOIN gap USING (tenant_id, location_id)
+    WHERE gap.last_on > greatest(gap.first_on, counted.as_of)
+    ORDER BY 1, 2, 3, gap.last_on - greatest(gap.first_on, counted.as_of) DESC, gap.last_on
+"""
 
 # Active production of the days before plan_date. A product that lasts one day and was never counted leaves nothing.
 _MADE: LiteralString = """
     , made AS (
-        SELECT line.*, item.shelf_life_days, started.run_date
+        SELECT line.*, item.shelf_life_days, counted.as_of
         FROM started JOIN plans.plan USING (tenant_id)
         JOIN plans.production_line AS line USING (tenant_id, plan_date, plan_id)
         JOIN master.item ON item.tenant_id = line.tenant_id AND item.item_id = line.product_id
@@ -529,30 +568,72 @@ _MADE_RECEIPTS: LiteralString = """
     ORDER BY 1, 2, 3, 4
 """
 
+# What outlets sold of stocked products, and what they were expected to sell on days that they have not reported. An
+# outlet's share of the expectation is that of its forecast, or an equal one where nothing was forecast.
 _MADE_CONSUMPTION: LiteralString = """
-    , sold AS (
-        SELECT sales.tenant_id, series.made_at_location_id AS location_id, sales.product_id, sales.business_date,
-               sum(sales.quantity_units) AS quantity_units
-        FROM facts.sales
-        JOIN master.assortment AS series USING (tenant_id, location_id, product_id)
-        JOIN started USING (tenant_id)
-        WHERE sales.tenant_id = ANY(%(tenant_ids)s::text[]) AND sales.business_date < started.run_date
+    , stocked AS (
+        SELECT counted.tenant_id, counted.location_id, counted.item_id AS product_id, counted.as_of AS since
+        FROM counted JOIN master.item USING (tenant_id, item_id)
+        WHERE item.kind = 'product'
+        UNION ALL
+        SELECT tenant_id, location_id, product_id, min(plan_date) FROM made WHERE as_of IS NULL GROUP BY 1, 2, 3
+    ), outlet AS (
+        SELECT stocked.*, series.location_id AS sold_at_location_id, series.is_active, started.run_date
+        FROM stocked JOIN started USING (tenant_id)
+        JOIN master.assortment AS series ON series.tenant_id = stocked.tenant_id
+             AND series.made_at_location_id = stocked.location_id AND series.product_id = stocked.product_id
+    ), sold AS (
+        SELECT outlet.tenant_id, outlet.location_id, outlet.product_id, sales.business_date AS consumed_on,
+               sales.quantity_units::float8 AS quantity
+        FROM outlet
+        JOIN facts.sales ON sales.tenant_id = outlet.tenant_id AND sales.location_id = outlet.sold_at_location_id
+             AND sales.product_id = outlet.product_id
+        WHERE sales.business_date >= outlet.since AND sales.business_date < outlet.run_date
           AND sales.business_date > %(horizon_on)s
-        GROUP BY 1, 2, 3, 4
-    ), known AS (
-        SELECT DISTINCT tenant_id, location_id, business_date FROM sold
+    ), reported AS (
+        SELECT DISTINCT sales.tenant_id, sales.location_id, sales.business_date
+        FROM (
+            SELECT tenant_id, sold_at_location_id AS location_id, run_date, min(since) AS since
+            FROM outlet GROUP BY 1, 2, 3
+        ) AS place
+        JOIN facts.sales USING (tenant_id, location_id)
+        WHERE sales.business_date >= place.since AND sales.business_date < place.run_date
+          AND sales.business_date > %(horizon_on)s
+    ), waiting AS (
+        SELECT *, bool_and(is_reported) OVER of_line AS is_line_reported
+        FROM (
+            SELECT made.tenant_id, made.location_id, made.product_id, made.plan_date, made.expected_sales_units,
+                   outlet.sold_at_location_id, outlet.is_active, reported.business_date IS NOT NULL AS is_reported
+            FROM made JOIN outlet USING (tenant_id, location_id, product_id)
+            LEFT JOIN reported ON reported.tenant_id = made.tenant_id
+                 AND reported.location_id = outlet.sold_at_location_id AND reported.business_date = made.plan_date
+        ) AS served
+        WINDOW of_line AS (PARTITION BY tenant_id, location_id, product_id, plan_date)
+    ), expected AS (
+        SELECT waiting.tenant_id, waiting.location_id, waiting.product_id, waiting.plan_date AS consumed_on, is_reported,
+               expected_sales_units::float8 * CASE
+                   WHEN sum(forecast.units) OVER of_line > 0
+                   THEN coalesce(forecast.units, 0) / sum(forecast.units) OVER of_line
+                   ELSE is_active::int::float8 / nullif(sum(is_active::int) OVER of_line, 0)
+               END AS quantity
+        FROM waiting
+        LEFT JOIN LATERAL (
+            SELECT line.mean_units[1]::float8 AS units
+            FROM plans.plan JOIN plans.forecast AS line USING (tenant_id, plan_date, plan_id)
+            WHERE plan.tenant_id = waiting.tenant_id AND plan.plan_date = waiting.plan_date
+              AND plan.kind = 'forecast' AND plan.status = 'active'
+              AND line.location_id = waiting.sold_at_location_id AND line.product_id = waiting.product_id
+        ) AS forecast ON true
+        WHERE NOT is_line_reported
+        WINDOW of_line AS (PARTITION BY waiting.tenant_id, waiting.location_id, waiting.product_id, waiting.plan_date)
     )
-    SELECT made.tenant_id, made.location_id, made.product_id AS item_id, made.plan_date AS consumed_on,
-           used.quantity::float8
-    FROM made
-    LEFT JOIN known ON known.tenant_id = made.tenant_id AND known.location_id = made.location_id
-         AND known.business_date = made.plan_date
-    LEFT JOIN sold ON sold.tenant_id = made.tenant_id AND sold.location_id = made.location_id
-         AND sold.product_id = made.product_id AND sold.business_date = made.plan_date
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN known.tenant_id IS NULL THEN made.expected_sales_units ELSE sold.quantity_units END AS quantity
+    SELECT tenant_id, location_id, product_id AS item_id, consumed_on, sum(quantity) AS quantity
+    FROM (
+        SELECT * FROM sold
+        UNION ALL
+        SELECT tenant_id, location_id, product_id, consumed_on, quantity FROM expected WHERE NOT is_reported
     ) AS used
-    WHERE used.quantity > 0
+    GROUP BY 1, 2, 3, 4 HAVING sum(quantity) > 0
     ORDER BY 1, 2, 3, 4
 """
 

@@ -219,19 +219,32 @@ def up_to_date(
     return state.reindex(tenant_ids, fill_value=False).rename_axis("tenant_id").reset_index()
 
 
+def read_planned(connection: Connection, tenant_ids: Sequence[str], plan_date: date, kind: str) -> set[str]:
+    """The tenants that have an active plan of this kind for the date."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT tenant_id FROM plans.plan
+         WHERE tenant_id = ANY(%s::text[]) AND plan_date = %s AND kind = %s AND status = 'active'
+        """,
+        (list(tenant_ids), plan_date, kind),
+    )
+    return {tenant_id for (tenant_id,) in rows}
+
+
 def write_forecasts(
     connection: Connection,
     context: WriteContext,
     forecasts: Panel,
     backtest: pd.DataFrame,
     exceptions: pd.DataFrame,
-    locations: pd.DataFrame | None = None,
+    tenant_ids: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """A new revision of the forecasts of every tenant and location of the panel, and of `locations` without rows.
+    """A new revision of the forecasts of every tenant and location of the panel, and of `tenant_ids` without rows.
 
-    The panel is as `planning.forecasting` returns it, in units; backtest is summarised in the header. locations:
-    tenant_id, location_id; by default those of `plan_locations` of tenants with rows or exceptions. Returns the
-    headers: tenant_id, location_id, plan_id, revision. The other writers are alike in this.
+    The panel is as `planning.forecasting` returns it, in units; backtest is summarised in the header. tenant_ids: the
+    tenants written, by default those with rows or exceptions; each gets a header at every location of `plan_locations`, and
+    all its older plans are superseded, also those of locations and products it has given up. Returns the headers:
+    tenant_id, location_id, plan_id, revision. The other writers are alike in this.
     """
     summary = _sums(
         forecasts.keys[["tenant_id", "location_id"]].assign(
@@ -244,10 +257,11 @@ def write_forecasts(
         connection,
         context,
         "forecast",
-        _places(connection, "forecast", forecasts.keys, exceptions, locations),
+        _places(connection, "forecast", forecasts.keys, exceptions, tenant_ids),
         summary,
         exceptions,
         _champions(backtest),
+        also=tenant_ids,
     )
     lines = forecasts.keys.merge(headers, how="left", on=["tenant_id", "location_id"], validate="many_to_one")
     columns = ["tenant_id", "plan_id", "location_id", "product_id", "method", "method_reason", "model_version"]
@@ -284,7 +298,7 @@ def write_production(
     context: WriteContext,
     lines: pd.DataFrame,
     exceptions: pd.DataFrame,
-    locations: pd.DataFrame | None = None,
+    tenant_ids: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """A new revision of the production plan of every tenant and making location; returns the headers.
 
@@ -304,9 +318,10 @@ def write_production(
         connection,
         context,
         "production",
-        _places(connection, "production", lines, exceptions, locations),
+        _places(connection, "production", lines, exceptions, tenant_ids),
         summary,
         exceptions,
+        also=tenant_ids,
     )
     rows = lines.merge(headers, how="left", on=["tenant_id", "location_id"], validate="many_to_one")
     columns = ("tenant_id", "plan_id", "location_id", *PRODUCTION_SCALARS)
@@ -335,7 +350,7 @@ def write_procurement(
     purchase_lines: pd.DataFrame,
     exceptions: pd.DataFrame,
     auto_approve: Mapping[str, bool],
-    locations: pd.DataFrame | None = None,
+    tenant_ids: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """A new revision of the procurement plan of every tenant and receiving location; returns the headers.
 
@@ -362,10 +377,11 @@ def write_procurement(
         connection,
         context,
         "procurement",
-        _places(connection, "procurement", pd.concat([requirements.keys, lines]), exceptions, locations),
+        _places(connection, "procurement", pd.concat([requirements.keys, lines]), exceptions, tenant_ids),
         summary,
         exceptions,
         approved=auto_approve,
+        also=tenant_ids,
     )
     _write_matrix_rows(
         connection,
@@ -408,7 +424,7 @@ def write_projection(
     context: WriteContext,
     projections: Panel,
     exceptions: pd.DataFrame,
-    locations: pd.DataFrame | None = None,
+    tenant_ids: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """A new revision of the inventory projection of every tenant and receiving location; returns the headers."""
     keys = projections.keys
@@ -424,9 +440,10 @@ def write_projection(
         connection,
         context,
         "projection",
-        _places(connection, "projection", keys, exceptions, locations),
+        _places(connection, "projection", keys, exceptions, tenant_ids),
         summary,
         exceptions,
+        also=tenant_ids,
     )
     _write_matrix_rows(
         connection,
@@ -486,16 +503,16 @@ def record_failures(
 
 
 def resolve_failures(
-    connection: Connection, tenant_ids: Sequence[str], plan_date: date, now: datetime, workflow: str | None = None
+    connection: Connection, tenant_ids: Sequence[str], plan_date: date, now: datetime, links: Sequence[str]
 ) -> int:
-    """Close the open failures of tenants that have now been planned, of one workflow or of all; returns how many."""
+    """Close the open failures that tenants had at these links, now that they were made; returns how many."""
     return connection.execute(
         """
         UPDATE ops.failure SET resolved_at = %(now)s
         WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND plan_date = %(plan_date)s AND resolved_at IS NULL
-          AND (%(workflow)s::text IS NULL OR workflow = %(workflow)s)
+          AND link = ANY(%(links)s::text[])
         """,
-        {"tenant_ids": list(tenant_ids), "plan_date": plan_date, "now": now, "workflow": workflow},
+        {"tenant_ids": list(tenant_ids), "plan_date": plan_date, "now": now, "links": list(links)},
     ).rowcount
 
 
@@ -508,9 +525,13 @@ def _write_headers(
     exceptions: pd.DataFrame,
     tenant_summary: Mapping[str, Mapping[str, Any]] | None = None,
     approved: Mapping[str, bool] | None = None,
+    also: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Supersede the tenants' active plans of the kind and date; write and return new headers, with their exceptions."""
-    tenant_ids = places["tenant_id"].drop_duplicates().tolist()
+    """Supersede the tenants' active plans of the kind and date; write and return new headers, with their exceptions.
+
+    also: tenants whose plans are superseded although nothing takes their place.
+    """
+    tenant_ids = sorted({*places["tenant_id"], *(also or ())})
     connection.execute(
         """
         UPDATE plans.plan SET status = 'superseded', superseded_at = %s
@@ -538,7 +559,7 @@ def _write_headers(
     counts = exceptions.groupby("plan_id").size()
     made_from = {
         t: (inputs_hash(context.versions[t], context.plan_date, context.run_dates[t]), json.dumps(context.versions[t]))
-        for t in tenant_ids
+        for t in places["tenant_id"].unique()
     }
 
     def rows() -> Iterator[tuple[object, ...]]:
@@ -669,15 +690,13 @@ def _announce(
 
 
 def _places(
-    connection: Connection, kind: str, keys: pd.DataFrame, exceptions: pd.DataFrame, locations: pd.DataFrame | None
+    connection: Connection, kind: str, keys: pd.DataFrame, exceptions: pd.DataFrame, tenant_ids: Sequence[str] | None
 ) -> pd.DataFrame:
-    """The tenants and locations that get a header: those with lines, and those asked for or expected."""
+    """The tenants and locations that get a header: those with lines and those expected."""
     columns = ["tenant_id", "location_id"]
-    if locations is None:
-        tenant_ids = sorted({*keys["tenant_id"], *exceptions["tenant_id"]})
-        locations = plan_locations(connection, tenant_ids)
-        locations = locations[locations["kind"] == kind]
-    parts = [part[columns] for part in (keys, locations) if len(part)]
+    written = sorted({*keys["tenant_id"], *exceptions["tenant_id"], *(tenant_ids or ())})
+    locations = plan_locations(connection, written)
+    parts = [part[columns] for part in (keys, locations[locations["kind"] == kind]) if len(part)]
     places = pd.concat(parts, ignore_index=True) if parts else keys[columns]
     return places.drop_duplicates().sort_values(columns, ignore_index=True)
 

@@ -43,6 +43,10 @@ def input_versions(connection: Connection, tenant_ids: Sequence[str]) -> dict[st
 
 
 def inputs_hash(versions: Mapping[str, int], plan_date: date, run_date: date) -> str:
-    """The identity of a plan's inputs: equal hashes mean that planning again would make the same plan."""
+    """The identity of what was imported or set for a plan: equal hashes mean that none of it has changed since.
+
+    What plans made themselves is not in it: a plan of a day before or an order made from one changes stock and open
+    orders, so that planning again may differ although the hash is equal.
+    """
     text = json.dumps([PLAN_FORMAT, plan_date.isoformat(), run_date.isoformat(), sorted(versions.items())])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -285,3 +285,81 @@ def test_a_link_below_reads_the_active_revisions_of_those_above(instance: dg.Dag
     assert result.success
     revisions = store.frame("SELECT kind, max(revision) AS revision FROM plans.plan GROUP BY kind").set_index("kind")
     assert revisions["revision"].to_dict() == {"forecast": 1, "production": 1, "procurement": 1, "projection": 2}
+
+
+def test_a_day_that_was_closed_is_validated_without_metrics(instance: dg.DagsterInstance, store: Store) -> None:
+    bakery(store, "a")
+    with store.transaction() as connection:
+        connection.execute(
+            "INSERT INTO master.calendar_event (tenant_id, business_date, kind, name) VALUES ('a', %s, 'closure', 'Shut')",
+            (DAY,),
+        )
+    assert plan(instance, store, ["a"]).success
+    job = definitions_of(store.dsn, NOW + timedelta(days=1)).resolve_job_def("forecast_validation_job")
+    config = {"date": DAY.isoformat(), "tenants": ["a"]}
+    result = job.execute_in_process(
+        instance=instance,
+        partition_key=anchor_of(instance, DAY, ["a"]),
+        run_config={"ops": {"forecast_validation": {"config": config}}},
+    )
+    assert result.success
+    assert materialized(instance, "validation_metrics") == {"2026-03-02|a"}
+    assert count(store, "SELECT count(*) FROM quality.validation") == 1
+    assert count(store, "SELECT count(*) FROM quality.validation_metric") == 0
+
+
+def test_a_tenant_that_sells_nothing_is_named_instead_of_reported_as_planned(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    bakery(store, "a")
+    add_bakery(store, "empty")
+    with store.transaction() as connection:
+        connection.execute("UPDATE master.assortment SET is_active = false WHERE tenant_id = 'empty'")
+    result = plan(instance, store, ["a", "empty"])
+    assert not result.success
+    assert "empty" in message(result)
+    assert materialized(instance, "forecasts") == {"2026-03-02|a"}
+
+
+def test_a_link_without_the_plan_above_it_is_not_reported_as_made(instance: dg.DagsterInstance, store: Store) -> None:
+    bakery(store, "a")
+    instance.add_dynamic_partitions(str(TENANTS.name), ["a"])
+    job = definitions_of(store.dsn).resolve_job_def("daily_plan_job")
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey("procurement_plans")],
+        partition_key="2026-03-02|a",
+        raise_on_error=False,
+    )
+    assert not result.success
+    assert "no active production plan" in message(result)
+    assert materialized(instance, "procurement_plans") == set()
+
+
+def test_products_that_were_given_up_leave_the_plan(instance: dg.DagsterInstance, store: Store) -> None:
+    bakery(store, "a")
+    assert plan(instance, store, ["a"]).success
+    with store.transaction() as connection:
+        connection.execute("UPDATE master.assortment SET is_active = false WHERE location_id = 'kiosk'")
+    assert plan(instance, store, ["a"]).success
+    active = store.frame("SELECT location_id, revision FROM plans.plan WHERE kind = 'forecast' AND status = 'active'")
+    assert active.to_numpy().tolist() == [["main", 2]]
+
+
+def test_a_failure_stays_open_until_its_own_link_is_made(instance: dg.DagsterInstance, store: Store) -> None:
+    bakery(store, "a")
+    with store.transaction() as connection:
+        overflow_on_writing(connection, "a")
+    assert not plan(instance, store, ["a"]).success
+    job = definitions_of(store.dsn).resolve_job_def("daily_plan_job")
+    forecasts_only = job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey("demand_history"), dg.AssetKey("forecasts")],
+        partition_key="2026-03-02|a",
+    )
+    assert forecasts_only.success
+    assert count(store, "SELECT count(*) FROM ops.failure WHERE resolved_at IS NULL") == 1
+    with store.transaction() as connection:
+        connection.execute("DELETE FROM master.product_price WHERE version = 99")
+    assert plan(instance, store, ["a"]).success
+    assert count(store, "SELECT count(*) FROM ops.failure WHERE resolved_at IS NULL") == 0

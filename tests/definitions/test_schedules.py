@@ -1,6 +1,7 @@
 """Real ticks of the real schedules: who is due when, on days with a clock change, across the date line, in odd zones."""
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -66,8 +67,6 @@ def test_production_planning_is_due_at_half_past_five_local(
 ) -> None:
     add_bakery(store, "a")
     move(store, "a", zone)
-    # A plan exists, so that only the tick of the hour itself makes the tenant due again.
-    assert not tick(instance, store, "procurement_planning", zone, datetime.fromisoformat(before))[0]
     requests, skipped = tick(instance, store, "production_planning", zone, datetime.fromisoformat(before))
     assert not requests
     assert zone in (skipped or "")
@@ -78,21 +77,49 @@ def test_production_planning_is_due_at_half_past_five_local(
 
 
 @pytest.mark.parametrize("on", [date(2026, 3, 29), date(2026, 10, 25), date(2026, 6, 1)])
-def test_a_tenant_is_requested_exactly_once_on_a_day_with_a_clock_change(
+def test_a_tenant_is_planned_exactly_once_on_a_day_with_a_clock_change(
     instance: dg.DagsterInstance, store: Store, on: date
 ) -> None:
-    add_bakery(store, "a")
+    bakery(store, "a")
     start = datetime(on.year, on.month, on.day, tzinfo=UTC) - timedelta(hours=2)
-    keys = [
-        request.run_key
-        for n in range(26 * 4)
-        for request in tick(instance, store, "production_planning", "Europe/Madrid", start + n * timedelta(minutes=15))[
-            0
-        ]
-        if config_of(request)["date"] == on.isoformat()
-    ]
-    # Nothing was planned meanwhile, so later ticks ask again; Dagster launches a run key once.
-    assert len(set(keys)) == 1
+    asked = []
+    for n in range(26 * 4):
+        at = start + n * timedelta(minutes=15)
+        for request in tick(instance, store, "production_planning", "Europe/Madrid", at)[0]:
+            asked.append((config_of(request)["date"], at))
+            job = definitions_of(store.dsn, now=at).resolve_job_def("daily_plan_job")
+            assert job.execute_in_process(
+                instance=instance, run_config=request.run_config, partition_key=request.partition_key
+            ).success
+    assert [day for day, _ in asked].count(on.isoformat()) == 1
+    # The tick of half past five local, whatever the offset that day.
+    assert [
+        at.astimezone(ZoneInfo("Europe/Madrid")).strftime("%H:%M") for day, at in asked if day == on.isoformat()
+    ] == ["05:30"]
+
+
+def test_a_time_late_in_the_evening_comes_due_after_midnight_for_the_day_before(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    add_bakery(store, "night")
+    move(store, "night", "Europe/Madrid", lead_days=1)
+    with store.transaction() as connection:
+        connection.execute("INSERT INTO master.schedule_group VALUES ('late', '23:50', '23:55', '08:00')")
+        connection.execute("UPDATE master.tenant SET schedule_group = 'late'")
+    midnight = datetime(2026, 3, 2, 23, 0, tzinfo=UTC)
+    (request,), _ = tick(instance, store, "production_planning", "Europe/Madrid", midnight)
+    assert config_of(request)["date"] == "2026-03-03"
+
+
+def test_maintenance_mode_stops_scheduling(
+    instance: dg.DagsterInstance, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_bakery(store, "a")
+    monkeypatch.setenv("SCHEDULER_DISABLED", "true")
+    at = datetime(2026, 3, 2, 4, 30, tzinfo=UTC)
+    requests, skipped = tick(instance, store, "production_planning", "Europe/Madrid", at)
+    assert not requests
+    assert "Scheduler disabled" in (skipped or "")
 
 
 def test_a_night_bakery_plans_the_day_after(instance: dg.DagsterInstance, store: Store) -> None:
@@ -157,25 +184,39 @@ def test_a_missed_morning_is_caught_up_and_a_failed_attempt_is_not_repeated(
     assert not tick(instance, store, "production_planning", "Europe/Madrid", ten + timedelta(minutes=15))[0]
 
 
-def test_validation_is_due_at_eight_for_yesterday_and_again_when_sales_changed(
-    instance: dg.DagsterInstance, store: Store
-) -> None:
+def test_validation_is_due_from_eight_until_it_has_the_sales_known(instance: dg.DagsterInstance, store: Store) -> None:
     bakery(store, "a")
     eight = datetime(2026, 3, 3, 7, 0, tzinfo=UTC)
-    assert not tick(instance, store, "forecast_validation", "Europe/Madrid", eight)[0], "there is no forecast yet"
+
+    def due(at: datetime) -> list[dg.RunRequest]:
+        return tick(instance, store, "forecast_validation", "Europe/Madrid", at)[0]
+
+    def validate(request: dg.RunRequest, at: datetime) -> None:
+        job = definitions_of(store.dsn, now=at).resolve_job_def("forecast_validation_job")
+        assert job.execute_in_process(
+            instance=instance, run_config=request.run_config, partition_key=request.partition_key
+        ).success
+
+    assert not due(eight), "there is no forecast yet"
     assert plan(instance, store, ["a"]).success
-    (request,), _ = tick(instance, store, "forecast_validation", "Europe/Madrid", eight)
+    assert not due(eight - timedelta(minutes=15))
+    (request,) = due(eight)
     assert config_of(request)["date"] == "2026-03-02"
-    result = (
-        definitions_of(store.dsn, now=eight)
-        .resolve_job_def("forecast_validation_job")
-        .execute_in_process(instance=instance, run_config=request.run_config, partition_key=request.partition_key)
-    )
-    assert result.success
-    assert not tick(instance, store, "forecast_validation", "Europe/Madrid", eight)[0]
+    validate(request, eight)
+    assert not due(eight + timedelta(minutes=15)), "scored, if without a single actual"
+
+    # The till's file comes three days later, at ten.
     with store.transaction() as connection:
         add_sales(connection, "a", [("main", "bread", date(2026, 3, 2), 31.0)], source="late")
-    assert tick(instance, store, "forecast_validation", "Europe/Madrid", eight)[0]
+    ten = datetime(2026, 3, 6, 9, 0, tzinfo=UTC)
+    (request,) = due(ten)
+    assert config_of(request)["date"] == "2026-03-02"
+    validate(request, ten)
+    row = store.frame(
+        "SELECT rows_used FROM quality.validation_metric WHERE scope = 'overall' AND days_ahead = 0"
+        " AND business_date = '2026-03-02'"
+    )
+    assert row["rows_used"].item() >= 1
 
 
 def test_the_run_key_holds_the_data_versions(instance: dg.DagsterInstance, store: Store) -> None:

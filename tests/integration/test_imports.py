@@ -292,6 +292,16 @@ def test_columns_that_a_products_file_lacks_stay_as_they_are(tenant: Store) -> N
     assert stored == [(Decimal(24), [0, 1])]
 
 
+def test_a_product_without_a_shelf_life_is_one_of_the_day(tenant: Store) -> None:
+    taken(tenant, "products", "product_id,name,shelf_life_days\ncroissant,Croissant,\ncake,Cake,3\n")
+    taken(tenant, "products", "product_id,name\ncake,Cream cake\nrye,Rye\n")
+    take(tenant, "sales", SALES + "main,baguette,2025-03-08,40\n", CREATE)
+    taken(tenant, "items", "item_id,name,kind,base_unit\nflour,Flour,ingredient,kg\n")
+    assert dict(rows(tenant, "SELECT item_id, shelf_life_days FROM master.item")) == {
+        "baguette": 1, "cake": 3, "croissant": 1, "flour": None, "rye": 1,
+    }  # fmt: skip
+
+
 RECIPE = "output_item_id,output_quantity,output_unit,yield_frac,item_id,quantity,unit,scrap_frac\n"
 
 

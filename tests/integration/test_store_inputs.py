@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from planning.frames import PLAN_DAYS
+from planning.frames import PLAN_DAYS, Panel
 from resources.store.database import Store
+from resources.store.due import read_validation_state
 from resources.store.inputs import (
     read_assortment,
     read_customer_orders,
@@ -31,7 +32,7 @@ from resources.store.plans import (
     write_procurement,
     write_production,
 )
-from resources.store.validation import read_validation_rows, validation_state, write_validation
+from resources.store.validation import read_validation_rows, write_validation
 from resources.store.versions import bump_input_version
 from tests.integration.store_bakery import (
     DAY,
@@ -258,6 +259,103 @@ def test_products_are_received_by_production_and_consumed_by_what_was_sold(store
     assert opening[["as_of", "quantity"]].values.tolist() == [[days_before(2), 0.0]]
 
 
+def count(store: Store, item_id: str, as_of: date, quantity: float = 50) -> None:
+    with store.transaction() as connection:
+        connection.execute(
+            """
+            INSERT INTO facts.stock_lot (tenant_id, location_id, item_id, as_of, lot_id, quantity)
+            VALUES ('a', 'main', %s, %s, 'l1', %s)
+            """,
+            (item_id, as_of, quantity),
+        )
+
+
+def consumed(store: Store, item_id: str) -> list[list[object]]:
+    with store.transaction() as connection:
+        used = read_stock_history(connection, ["a"], DAY, ON).consumption
+    return used.loc[used["item_id"] == item_id, ["consumed_on", "quantity"]].values.tolist()
+
+
+def test_an_outlet_whose_till_is_late_takes_its_share_of_the_expected_sales(store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        connection.execute("INSERT INTO master.assortment VALUES ('a', 'kiosk', 'cake', 'main')")
+    plan_days(store, "a", [days_before(3), days_before(2), days_before(1)])  # of 40 cakes, 38 are expected to be sold
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "cake", days_before(3), 20), ("kiosk", "cake", days_before(3), 5)])
+        add_sales(connection, "a", [("main", "cake", days_before(2), 21), ("main", "cake", days_before(1), 22)])
+        panel = forecasts(["a"], days_before(1))
+        keys = panel.keys.assign(product_id="cake").drop_duplicates(["location_id", "product_id"])
+        panel = Panel(
+            keys.reset_index(drop=True),
+            {name: matrix[keys.index] for name, matrix in panel.values.items()},
+            panel.first_day,
+        )
+        panel["mean_units"][(panel.keys["location_id"] == "main").to_numpy()] *= 3  # so the kiosk sells a quarter
+        write_forecasts(connection, context(connection, ["a"], days_before(1)), panel, NO_BACKTEST, NO_EXCEPTIONS)
+
+    # All reported; the kiosk late and nothing forecast: half of 38; the kiosk late: a quarter of 38.
+    expected = [[days_before(3), 25.0], [days_before(2), 21 + 19.0], [days_before(1), 22 + 9.5]]
+    assert consumed(store, "cake") == expected
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("kiosk", "bread", days_before(1), 4)])  # its till works, and sold no cake
+    assert consumed(store, "cake")[2] == [days_before(1), 22.0]
+
+
+def test_what_a_counted_product_sold_is_taken_from_stock_without_a_plan(store: Store) -> None:
+    add_bakery(store, "a")
+    count(store, "cake", days_before(3))
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "cake", days_before(n), 10 + n) for n in (4, 3, 1)])
+        add_sales(connection, "a", [("main", "cake", DAY, 99)])
+    assert consumed(store, "cake") == [[days_before(3), 13.0], [days_before(1), 11.0]]
+
+
+def test_what_happens_on_the_run_date_is_not_known_when_the_next_day_is_planned(store: Store) -> None:
+    add_bakery(store, "a")
+    count(store, "flour", days_before(3))
+    with store.transaction() as connection:
+        connection.execute(
+            """
+            INSERT INTO facts.stock_movement VALUES ('a', 'm1', 'main', 'flour', %s, -2, 'waste'),
+            ('a', 'm2', 'main', 'flour', %s, -3, 'waste')
+            """,
+            (days_before(2), days_before(1)),
+        )
+        moved = read_stock_history(connection, ["a"], DAY, {"a": days_before(1)}).movements
+    assert moved["occurred_on"].tolist() == [days_before(2)]
+
+
+def test_a_time_since_the_count_that_no_plan_covers_is_told(store: Store) -> None:
+    def uncovered() -> list[list[object]]:
+        with store.transaction() as connection:
+            found = read_stock_history(connection, ["a"], DAY, ON).uncovered
+        assert list(found.columns[:3]) == ["tenant_id", "location_id", "item_id"]
+        return found[["item_id", "counted_on", "first_on", "last_on"]].values.tolist()
+
+    add_bakery(store, "a", [DAY, days_before(30)])
+    count(store, "flour", days_before(1))
+    count(store, "bread", days_before(9))
+    assert uncovered() == [], "a day is let pass, and products are no ingredients"
+    count(store, "salt", days_before(5))
+    assert uncovered() == [["salt", days_before(5), days_before(5), days_before(1)]]
+    plan_days(store, "a", [days_before(3)])
+    assert uncovered() == [["salt", days_before(5), days_before(5), days_before(4)]]
+    plan_days(store, "a", [days_before(4)])
+    assert uncovered() == []
+
+
+def test_a_time_between_two_plans_that_neither_covers_is_told(store: Store) -> None:
+    add_bakery(store, "a")
+    count(store, "flour", days_before(30))
+    plan_days(store, "a", [days_before(30), days_before(10)])
+    with store.transaction() as connection:
+        found = read_stock_history(connection, ["a"], DAY, ON).uncovered
+    # A plan covers 14 days.
+    columns = ["item_id", "counted_on", "first_on", "last_on"]
+    assert found[columns].values.tolist() == [["flour", days_before(30), days_before(16), days_before(11)]]
+
+
 def test_what_was_written_is_read_back(store: Store) -> None:
     add_bakery(store, "a")
     add_bakery(store, "b")
@@ -330,6 +428,20 @@ def test_validation_scores_the_revision_that_was_live_at_opening(store: Store) -
     assert tomorrow["actual_units"].isna().all()
 
 
+def test_a_product_that_sold_long_ago_has_a_seasonal_naive_of_zero(store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "bread", days_before(n), 20.0) for n in range(100)])
+        add_sales(connection, "a", [("main", "cake", days_before(n), 5.0) for n in range(90, 100)])
+        refresh_demand_panels(connection, ["a"])
+        write_forecasts(connection, context(connection, ["a"]), forecasts(["a"]), NO_BACKTEST, NO_EXCEPTIONS)
+        rows = read_validation_rows(connection, ["a"], DAY).set_index(["location_id", "product_id"])
+
+    assert rows.loc[("main", "cake"), ["actual_units", "naive_units", "scale_units"]].tolist() == [0, 0, 0]
+    assert rows.loc[("main", "bread"), "naive_units"] == 20
+    assert np.isnan(rows.loc[("kiosk", "bread"), "naive_units"]), "it never sold anything"
+
+
 def test_a_forecast_made_only_after_opening_is_marked_and_a_closed_day_is_left_out(store: Store) -> None:
     add_bakery(store, "a")
     panel = forecasts(["a"])
@@ -360,12 +472,12 @@ def test_validation_is_replaced_and_current_until_sales_arrive(store: Store) -> 
     with store.transaction() as connection:
         write_forecasts(connection, context(connection, ["a"]), forecasts(["a"]), NO_BACKTEST, NO_EXCEPTIONS)
         bump_input_version(connection, "a", "sales", NOW)
-        before = validation_state(connection, ["a"], DAY)
+        before = read_validation_state(connection, ["a"], DAY, 0)
         write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, "run-1", NOW)
         write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, "run-2", NOW)
-        validated = validation_state(connection, ["a"], DAY)
+        validated = read_validation_state(connection, ["a"], DAY, 0)
         bump_input_version(connection, "a", "sales", NOW)
-        later = validation_state(connection, ["a"], DAY)
+        later = read_validation_state(connection, ["a"], DAY, 0)
     assert [frame["is_current"].item() for frame in (before, validated, later)] == [False, True, False]
     stored = store.frame("SELECT mape_pct, wape_pct, quantile_coverage FROM quality.validation_metric")
     assert stored.values.tolist() == [[None, 11.1, {"0.9": 1.0}]]

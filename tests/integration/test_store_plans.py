@@ -345,7 +345,8 @@ def test_a_failure_is_open_until_the_date_is_planned(store: Store) -> None:
         record_failures(connection, "daily_operations", DAY, set_aside.assign(reason="Still none."), "run-2", LATER)
         assert read_failures(connection, "a", DAY)["reason"].tolist() == ["Still none."]
         assert record_failures(connection, "daily_operations", DAY, set_aside_of(), "run-3", LATER) == 0
-        assert resolve_failures(connection, ["a"], DAY, LATER) == 1
+        assert resolve_failures(connection, ["a"], DAY, LATER, ["production_plans"]) == 0
+        assert resolve_failures(connection, ["a"], DAY, LATER, ["demand_history", "forecasts"]) == 1
         assert read_failures(connection, "a", DAY).empty
 
 

@@ -110,10 +110,36 @@ class TestDemand:
 
     def test_a_day_on_which_the_whole_location_sells_nothing_is_inferred_closed(self):
         keys = keys_of(("a", "shop", "bread"), ("a", "shop", "cake"), ("a", "kiosk", "bread"))
-        history = history_of(keys, [[3, 0, 2], [1, NAN, 1], [2, 2, 2]], MONDAY + timedelta(3))
-        np.testing.assert_array_equal(history.panel["demand_units"], [[3, NAN, 2], [1, NAN, 1], [2, 2, 2]])
-        assert history.panel["is_inferred_closed"].tolist() == [[False, True, False]] * 2 + [[False] * 3]
+        units = [[3, 0, 2, 2, 2, 2], [1, NAN, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2]]
+        history = history_of(keys, units, MONDAY + timedelta(6))
+        expected = [[3, NAN, 2, 2, 2, 2], [1, NAN, 1, 1, 1, 1], [2] * 6]
+        np.testing.assert_array_equal(history.panel["demand_units"], expected)
+        assert np.argwhere(history.panel["is_inferred_closed"]).tolist() == [[0, 1], [1, 1]]
         assert not (history.panel["is_open"] & history.panel["is_inferred_closed"]).any()
+
+    def test_a_few_products_that_sell_now_and_then_may_all_sell_nothing(self):
+        rng = np.random.default_rng(5)
+        units = rng.binomial(1, 0.4, (3, 120)).astype(float)
+        units[:, -1] = 1
+        keys = keys_of(*(("a", "shop", f"p{row}") for row in range(3)))
+        panel = history_of(keys, units, MONDAY + timedelta(120)).panel
+        assert (units.sum(axis=0) == 0).sum() > 10
+        assert not panel["is_inferred_closed"].any()
+        assert np.nanmean(panel["demand_units"]) == pytest.approx(0.4, abs=0.05)
+
+    def test_many_such_products_that_all_sell_nothing_show_a_closed_door(self):
+        rng = np.random.default_rng(5)
+        units = rng.binomial(1, 0.5, (12, 120)).astype(float)
+        units[:, [30, 31, 80]] = 0
+        keys = keys_of(*(("a", "shop", f"p{row:02d}") for row in range(12)))
+        panel = history_of(keys, units, MONDAY + timedelta(120)).panel
+        assert np.flatnonzero(panel["is_inferred_closed"].all(axis=0)).tolist() == [30, 31, 80]
+
+    def test_a_product_that_hardly_sells_does_not_make_the_zeros_of_another_a_closure(self):
+        steady = [40, 40, 0, 40] * 10
+        rare = [0, 3, 0, 0] + [0] * 35 + [1]
+        panel = history_of(PAIR, [steady, rare], MONDAY + timedelta(40)).panel
+        np.testing.assert_array_equal(panel["demand_units"][0], steady)
 
     def test_one_product_alone_does_not_infer_a_closure(self):
         keys = keys_of(("a", "shop", "bread"), ("a", "shop", "never-sold"), ("a", "kiosk", "bread"))
@@ -137,6 +163,42 @@ class TestDemand:
         assert len(history.panel) == 0
         assert history.exceptions.empty
         assert history.set_aside.empty
+
+
+class TestSilenceBeforeTheRunDate:
+    @pytest.mark.parametrize("empty", [NAN, 0.0])
+    def test_days_after_the_last_sale_of_a_one_product_location_are_unknown_and_not_zero(self, empty):
+        units = [[40.0] * 28 + [empty] * 10]
+        history = history_of(keys_of(("a", "kiosk", "bread")), units, MONDAY + timedelta(38))
+        assert history.panel["demand_units"][0, :28].tolist() == [40] * 28
+        assert np.isnan(history.panel["demand_units"][0, 28:]).all()
+        assert history.panel["is_unknown"][0].tolist() == [False] * 28 + [True] * 10
+        assert not history.panel["is_inferred_closed"].any()
+        assert not history.panel["is_open"][0, 28:].any()
+        assert history.exceptions["code"].tolist() == ["sales_missing"]
+        assert "since 2024-01-28: 10 open days" in history.exceptions["message"].iloc[0]
+
+    def test_a_product_that_sold_yesterday_keeps_the_zeros_before(self):
+        history = history_of(keys_of(("a", "kiosk", "bread")), [[3, 0, NAN, 0, 2]], MONDAY + timedelta(5))
+        assert history.panel["demand_units"].tolist() == [[3, 0, 0, 0, 2]]
+        assert not history.panel["is_unknown"].any()
+        assert history.exceptions.empty
+
+    def test_a_product_that_stops_selling_while_another_sells_has_real_zeros(self):
+        history = history_of(PAIR, [[3, 2, 0, 0, 0], [1, 1, 1, 1, 1]], MONDAY + timedelta(5))
+        assert history.panel["demand_units"][0].tolist() == [3, 2, 0, 0, 0]
+        assert history.exceptions.empty
+
+    def test_closed_days_after_the_last_sale_are_not_silent(self):
+        opening = opening_of(*(("a", "kiosk", weekday) for weekday in (0, 1, 4)))
+        history = history_of(keys_of(("a", "kiosk", "bread")), [[3, 2, NAN, NAN, NAN]], MONDAY + timedelta(5), opening)
+        assert history.panel["is_unknown"].tolist() == [[False] * 4 + [True]]
+        assert history.exceptions.empty
+
+    def test_a_location_that_never_sold_is_not_silent(self):
+        history = history_of(keys_of(("a", "kiosk", "bread")), [[NAN] * 10], MONDAY + timedelta(10))
+        assert not history.panel["is_unknown"].any()
+        assert history.exceptions.empty
 
 
 class TestTrouble:

@@ -16,7 +16,7 @@ from planning.forecasting import (
     Forecasts,
     candidate_slots,
     forecast_demand,
-    naive_reference,
+    last_same_weekday,
     own_mean,
 )
 from planning.frames import QUANTILE_LEVELS, Panel, PlanningError
@@ -302,18 +302,17 @@ class TestRefusals:
             forecast(history_of(BREAD, noisy_demand(1, 1)), is_open=np.ones((1, 7), dtype=bool))
 
 
-class TestNaiveReference:
-    def test_it_is_the_last_open_same_weekday_with_the_error_of_a_week_before(self):
-        demand = np.tile(WEEK, 3)
-        demand[-7:] += 7
-        demand[-1] = NAN
-        keys = keys_of(("a", "shop", "bread"), ("a", "shop", "mystery"))
-        tenants = pd.DataFrame({"tenant_id": ["a"], "run_date": [PLAN_DATE]})
-        panel = naive_reference(history_of(keys, np.stack([demand, [NAN] * 21])), tenants, PLAN_DATE)
-        np.testing.assert_array_equal(panel["naive_units"][0, :7], [17, 27, 37, 47, 57, 67, 70])
-        assert panel.keys["scale_units"].iloc[0] == pytest.approx(7 * 6 / 13)
-        assert np.isnan(panel["naive_units"][1]).all()
-        assert np.isnan(panel.keys["scale_units"].iloc[1])
+class TestLastSameWeekday:
+    def test_a_missing_day_takes_the_last_known_same_weekday(self):
+        demand = np.tile(WEEK, 3)[None, :].astype(float)
+        demand[0, 13] = NAN
+        longer = np.concatenate([demand, np.full((1, 10), NAN)], axis=1)
+        np.testing.assert_array_equal(last_same_weekday(longer)[0], np.tile(WEEK, 5)[:31])
+        assert np.isnan(longer[0, 13]), "what was given is not changed"
+
+    def test_nothing_is_known_before_the_first_same_weekday(self):
+        filled = last_same_weekday(np.array([[NAN, 1.0, 0.0, NAN, NAN, NAN, NAN, NAN, NAN, 5.0]]))
+        np.testing.assert_array_equal(filled, [[NAN, 1, 0, NAN, NAN, NAN, NAN, NAN, 1, 5]])
 
 
 def assert_same_forecast(one: Panel, other: Panel) -> None:
@@ -412,16 +411,16 @@ def test_on_a_real_bakery_the_champion_beats_naive_and_its_quantiles_cover():
     actual = history_before(last + timedelta(1))[0]["demand_units"]
     error = naive_error = sold = within = rows = 0.0
     for plan_date in sales.dates[-28:]:
-        history, tenants = history_before(plan_date)
+        history, _ = history_before(plan_date)
         panel = forecast(history, plan_date=plan_date).panel
-        naive = naive_reference(history, tenants, plan_date)["naive_units"]
         assert len(panel) == len(sales)
         first = sales.column(plan_date)
+        naive = last_same_weekday(history["demand_units"])[:, first : first + 7]
         units = actual[:, first : first + 7]
-        known = ~np.isnan(units)
+        known = ~np.isnan(units) & ~np.isnan(naive)
         horizon = slice(0, units.shape[1])
         error += np.abs(panel["mean_units"][:, horizon] - units)[known].sum()
-        naive_error += np.abs(naive[:, horizon] - units)[known].sum()
+        naive_error += np.abs(naive - units)[known].sum()
         within += (units <= panel["quantile_units"][:, horizon, QUANTILE_LEVELS.index(0.9)])[known].sum()
         sold += units[known].sum()
         rows += known.sum()

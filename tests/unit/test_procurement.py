@@ -1,6 +1,6 @@
 """Purchase lines from planned products: when, from whom, how much and for what."""
 
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -39,7 +39,7 @@ class Bakery:
                                 "unit_cost": 1.0, "safety_stock_quantity": 0.0}}  # fmt: skip
         for product in per_unit:
             self.items[product] = {**self.items["flour"], "kind": "product", "base_unit": "unit"}
-        self.suppliers = {"mill": {"delivery_weekdays": EVERY_DAY, "order_cutoff_at": "12:00", "min_order_value": 0.0}}
+        self.suppliers = {"mill": {"delivery_weekdays": EVERY_DAY, "order_cutoff_at": time(12), "min_order_value": 0.0}}
         self.offers = {
             ("mill", "flour"): {
                 "priority": 1,
@@ -54,6 +54,7 @@ class Bakery:
         self.lots: list[tuple] = []
         self.orders: list[tuple] = []
         self.lead = 0
+        self.as_of_time = time(4)
 
     def flour(self, **changes: object) -> "Bakery":
         self.items["flour"].update(changes)
@@ -114,7 +115,10 @@ def frames_of(*bakeries: Bakery, plan_date: date = MONDAY) -> dict:
         ),
         "opening_lots": stack([row for b in bakeries for row in b.lots], LOT_COLUMNS),
         "open_orders": stack([row for b in bakeries for row in b.orders], ORDER_COLUMNS),
-        "tenants": pd.DataFrame([{"tenant_id": b.tenant_id, "run_date": plan_date - timedelta(days=b.lead)} for b in bakeries]),
+        "tenants": pd.DataFrame(
+            [(b.tenant_id, plan_date - timedelta(days=b.lead), b.as_of_time) for b in bakeries],
+            columns=["tenant_id", "run_date", "as_of_time"],
+        ),
         "plan_date": plan_date,
     }  # fmt: skip
 
@@ -171,6 +175,43 @@ def test_lead_days_put_the_order_before_the_delivery_but_not_before_the_run_date
     night = Bakery().days(0, 3)
     night.lead = 1
     assert plan(night).purchase_lines["order_by"].tolist() == [on(0), on(3), on(7), on(10)]
+
+
+def test_after_the_cut_off_orders_go_out_a_day_later():
+    bakery = Bakery().days(0, 1, 3).offer(lead_days=1).stock(10)
+    in_time = plan(bakery).purchase_lines
+    assert in_time.loc[0, ["order_by", "delivery_on", "is_late"]].tolist() == [on(0), on(1), False]
+    assert not in_time["reason"].str.contains("cut-off").any()
+    bakery.as_of_time = time(12)
+    assert plan(bakery).purchase_lines["order_by"].tolist() == in_time["order_by"].tolist(), "until then, it is taken"
+
+    bakery.as_of_time = time(12, 1)
+    result = plan(bakery)
+    late = result.purchase_lines
+    assert late.loc[0, ["order_by", "delivery_on", "is_late"]].tolist() == [on(2), on(3), True]
+    assert result.exceptions["code"].tolist() == ["late_supply"]
+    bakery.offer(lead_days=2)
+    late = plan(bakery).purchase_lines
+    assert late.loc[0, ["order_by", "delivery_on"]].tolist() == [on(1), on(3)]
+    assert "missed the order cut-off at 12:00, so it is ordered a day later; covers" in late.loc[0, "reason"]
+    assert not late.loc[1:, "reason"].str.contains("cut-off").any()
+
+
+def test_the_cut_off_is_that_of_each_supplier_and_the_time_that_of_each_tenant():
+    early, late = Bakery("t1"), Bakery("t2")
+    late.as_of_time = time(13)
+    for bakery in (early, late):
+        bakery.items["salt"] = dict(bakery.items["flour"])
+        bakery.recipes.append((bakery.tenant_id, "roll", 1, 1.0, 1.0, "salt", 0.1, 0.0))
+        bakery.offer("mine", "salt")
+        bakery.suppliers["mine"]["order_cutoff_at"] = time(18)
+    first = plan(early, late).purchase_lines.groupby(["tenant_id", "supplier_id"])["order_by"].min()
+    assert first.to_dict() == {
+        ("t1", "mill"): on(0),
+        ("t1", "mine"): on(0),
+        ("t2", "mill"): on(1),
+        ("t2", "mine"): on(0),
+    }
 
 
 def test_stock_and_open_orders_come_before_buying():

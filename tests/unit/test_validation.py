@@ -1,5 +1,7 @@
 """Metrics of finished days, checked against a second way of computing them."""
 
+from datetime import date, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_percentage_error, mean_pinball_loss, r2_score, root_mean_squared_error
 
-from planning.frames import QUANTILE_LEVELS, PlanningError
-from planning.validation import METRIC_COLUMNS, validate_forecasts
+from planning.demand import SERIES
+from planning.frames import QUANTILE_LEVELS, SET_ASIDE_COLUMNS, Panel
+from planning.validation import METRIC_COLUMNS, ROW_COLUMNS, SALES_DAYS, rows_to_score, validate_forecasts
 
 NAN = float("nan")
 UNDEFINED_WITHOUT_ACTUALS = [
@@ -35,7 +38,7 @@ def rows_of(forecast, actual, naive=None, scale=None, **columns) -> pd.DataFrame
 
 
 def overall(rows: pd.DataFrame) -> pd.Series:
-    metrics = validate_forecasts(rows)
+    metrics = validate_forecasts(rows).metrics
     return metrics[metrics["scope"] == "overall"].iloc[0]
 
 
@@ -119,7 +122,7 @@ def test_scopes_are_overall_per_location_and_per_product_and_days_ahead_is_kept_
             rows_of([7], [6], days_ahead=1),
         ]
     )
-    metrics = validate_forecasts(rows)
+    metrics = validate_forecasts(rows).metrics
     assert tuple(metrics.columns) == METRIC_COLUMNS
     found = metrics.set_index(["scope", "location_id", "product_id", "days_ahead"])["actual_units"].to_dict()
     assert found == {
@@ -137,14 +140,110 @@ def test_scopes_are_overall_per_location_and_per_product_and_days_ahead_is_kept_
     assert not replayed["location", "shop", "", 0]
 
 
-def test_a_forecast_that_is_no_number_is_refused_by_name():
-    with pytest.raises(PlanningError, match="tenant a, location shop, product p01"):
-        validate_forecasts(rows_of([1, NAN], [1, 1]))
+def test_a_tenant_with_a_forecast_that_is_no_number_is_set_aside_and_the_others_are_scored():
+    broken = rows_of([1, NAN, np.inf], [1, 1, 1], tenant_id="broken")
+    broken_quantile = rows_of([1], [1], tenant_id="quantile", quantile_units=[np.array([*range(8), NAN])])
+    alone = validate_forecasts(rows_of([10, 4], [8, 5]))
+    together = validate_forecasts(pd.concat([broken, rows_of([10, 4], [8, 5]), broken_quantile]))
+    assert alone.set_aside.empty
+    assert together.set_aside[["tenant_id", "link"]].values.tolist() == [
+        ["broken", "validation_metrics"],
+        ["quantile", "validation_metrics"],
+    ]
+    assert "product p01 at location shop, made 0 days ahead" in together.set_aside["reason"].iloc[0]
+    assert together.set_aside["remedy"].all()
+    pd.testing.assert_frame_equal(alone.metrics, together.metrics)
+
+
+def test_when_every_tenant_is_set_aside_there_are_no_metrics():
+    validation = validate_forecasts(rows_of([NAN], [1]))
+    assert tuple(validation.metrics.columns) == METRIC_COLUMNS
+    assert validation.metrics.empty
+    assert len(validation.set_aside) == 1
 
 
 def test_nothing_to_validate_gives_no_metrics():
-    assert tuple(validate_forecasts(rows_of([], [])).columns) == METRIC_COLUMNS
-    assert validate_forecasts(rows_of([], [])).empty
+    validation = validate_forecasts(rows_of([], []))
+    assert tuple(validation.metrics.columns) == METRIC_COLUMNS
+    assert validation.metrics.empty
+    assert tuple(validation.set_aside.columns) == SET_ASIDE_COLUMNS
+    assert validation.set_aside.empty
+
+
+DAY = date(2024, 3, 31)
+
+
+def sales_of(*series: tuple[str, str, dict[int, float]], has_begun: bool = False) -> Panel:
+    """Series of location, product and units by days before DAY."""
+    sold = np.full((len(series), SALES_DAYS), NAN)
+    for row, (_, _, units) in enumerate(series):
+        for days_before, quantity in units.items():
+            sold[row, SALES_DAYS - 1 - days_before] = quantity
+    keys = pd.DataFrame([("a", *names) for *names, _ in series], columns=SERIES).assign(has_begun=has_begun)
+    return Panel(keys, {"sold_units": sold}, DAY - timedelta(days=SALES_DAYS - 1))
+
+
+def forecasts_of(*rows: tuple[str, str, int, bool], lead_days: int = 0) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["location_id", "product_id", "days_ahead", "is_open"])
+    run_dates = [DAY - timedelta(days=days_ahead + lead_days) for days_ahead in frame["days_ahead"]]
+    levels = pd.Series([np.ones(len(QUANTILE_LEVELS))] * len(frame), dtype=object)
+    return frame.assign(tenant_id="a", run_date=run_dates, mean_units=1.0, quantile_units=levels, is_replayed=False)
+
+
+class TestRowsToScore:
+    def test_what_was_not_recorded_sold_nothing_where_the_location_sold_something(self):
+        sales = sales_of(("shop", "bread", {0: 12}), ("shop", "cake", {1: 4}), ("kiosk", "bread", {1: 3}))
+        asked = forecasts_of(("shop", "bread", 0, True), ("shop", "cake", 0, True), ("shop", "new", 0, True),
+                             ("kiosk", "bread", 0, True), ("nowhere", "bread", 0, True))  # fmt: skip
+        rows = rows_to_score(asked, sales)
+        assert tuple(rows.columns) == ROW_COLUMNS
+        np.testing.assert_array_equal(rows["actual_units"], [12, 0, 0, NAN, NAN])
+
+    def test_a_day_forecast_closed_counts_only_where_something_was_sold(self):
+        sales = sales_of(("shop", "bread", {0: 12}), ("kiosk", "bread", {1: 3}))
+        rows = rows_to_score(forecasts_of(("shop", "bread", 0, False), ("kiosk", "bread", 0, False)), sales)
+        assert rows["location_id"].tolist() == ["shop"]
+
+    @pytest.mark.parametrize(
+        ("days_ahead", "lead_days", "expected"),
+        [(0, 0, 7), (6, 0, 7), (6, 1, 14), (7, 0, 14), (13, 0, 14), (13, 1, 21)],
+    )
+    def test_naive_is_the_last_same_weekday_before_the_run_date(self, days_ahead, lead_days, expected):
+        sales = sales_of(("shop", "bread", {days: float(days) for days in range(SALES_DAYS)}))
+        rows = rows_to_score(forecasts_of(("shop", "bread", days_ahead, True), lead_days=lead_days), sales)
+        assert rows["naive_units"].tolist() == [expected]
+
+    def test_naive_skips_a_day_on_which_the_location_sold_nothing_and_keeps_a_zero_of_the_product(self):
+        units = {days: 5.0 for days in range(SALES_DAYS) if days not in (7, 14)}
+        sales = sales_of(("shop", "bread", units), ("shop", "cake", {0: 1.0, 14: 2.0, 21: 3.0}))
+        rows = rows_to_score(forecasts_of(("shop", "bread", 0, True), ("shop", "cake", 0, True)), sales)
+        np.testing.assert_array_equal(rows["naive_units"], [0, 2])
+
+    def test_nothing_before_the_first_sale_is_a_zero(self):
+        bread = dict.fromkeys(range(SALES_DAYS), 5.0)
+        asked = forecasts_of(("shop", "cake", 0, True))
+        new = rows_to_score(asked, sales_of(("shop", "bread", bread), ("shop", "cake", {0: 1, 3: 1})))
+        old = rows_to_score(asked, sales_of(("shop", "bread", bread), ("shop", "cake", {0: 1}), has_begun=True))
+        assert new[["naive_units", "scale_units"]].isna().all(axis=None)
+        assert old[["naive_units", "scale_units"]].values.tolist() == [[0, 0]]
+
+    @pytest.mark.parametrize(("days_ahead", "lead_days"), [(0, 0), (5, 1), (13, 1)])
+    def test_scale_is_the_error_of_seasonal_naive_in_the_eight_weeks_before_the_run_date(self, days_ahead, lead_days):
+        rng = np.random.default_rng(1)
+        units = dict(enumerate(rng.poisson(20, SALES_DAYS) + 1.0))
+        del units[30]
+        rows = rows_to_score(
+            forecasts_of(("shop", "bread", days_ahead, True), lead_days=lead_days), sales_of(("shop", "bread", units))
+        )
+        before = range(days_ahead + lead_days + 1, days_ahead + lead_days + 57)
+        changes = [abs(units[n] - units[n + 7]) for n in before if n + 7 in before and {n, n + 7} <= units.keys()]
+        assert len(changes) == 47
+        assert rows["scale_units"].item() == pytest.approx(np.mean(changes))
+
+    def test_nothing_to_score_is_an_empty_frame(self):
+        assert tuple(rows_to_score(forecasts_of(), sales_of(("shop", "bread", {0: 1}))).columns) == ROW_COLUMNS
+        rows = rows_to_score(forecasts_of(("shop", "bread", 0, True)), sales_of())
+        assert rows[["actual_units", "naive_units", "scale_units"]].isna().all(axis=None)
 
 
 UNITS = st.floats(0, 1000).map(lambda value: round(value, 3))
@@ -155,7 +254,7 @@ ROWS = st.lists(st.tuples(UNITS, st.one_of(st.just(NAN), UNITS), UNITS), min_siz
 @given(ROWS)
 def test_no_metric_is_ever_infinite_and_counts_add_up(values):
     forecast, actual, scale = zip(*values, strict=True)
-    metrics = validate_forecasts(rows_of(forecast, actual, naive=list(scale), scale=list(scale)))
+    metrics = validate_forecasts(rows_of(forecast, actual, naive=list(scale), scale=list(scale))).metrics
     numbers = metrics.drop(columns=["tenant_id", "scope", "location_id", "product_id", "quantile_coverage"])
     assert not np.isinf(numbers.to_numpy(dtype=float)).any()
     assert (metrics["rows_used"] + metrics["rows_without_actual"]).iloc[0] == len(values)
@@ -169,8 +268,8 @@ def test_one_tenant_does_not_move_the_figures_of_another(mine, others):
         forecast, actual, scale = zip(*values, strict=True)
         return rows_of(forecast, actual, scale=list(scale), tenant_id=tenant_id)
 
-    alone = validate_forecasts(frame(mine, "m"))
-    together = validate_forecasts(pd.concat([frame(others, "a"), frame(mine, "m"), frame(others, "z")]))
+    alone = validate_forecasts(frame(mine, "m")).metrics
+    together = validate_forecasts(pd.concat([frame(others, "a"), frame(mine, "m"), frame(others, "z")])).metrics
     pd.testing.assert_frame_equal(
         alone, together[together["tenant_id"] == "m"].reset_index(drop=True), check_exact=True
     )
