@@ -21,8 +21,8 @@ from resources.vocabulary import SCHEDULER_DISABLED, SCHEDULER_DISABLED_SETTING
 TICK = timedelta(minutes=15)
 CRON = "*/15 * * * *"
 
-CATCH_UP = timedelta(hours=18)
-"""How long after its time a workflow that was missed is still worth doing."""
+NIGHT = timedelta(hours=6)
+"""How long a time late in the evening still counts after midnight; what was missed by day counts until midnight."""
 
 RUN_TENANTS = 1000
 """Tenants in one run; a larger zone gets several, higher tiers first."""
@@ -125,7 +125,7 @@ def due_tenants(connection: Connection, workflow: Workflow, zone: str, tick: dat
     for (due_day, lead_days), group in tenants.groupby(["due_day", "plan_lead_days"]):
         members = group.set_index("tenant_id")
         on = workflow.date_of(due_day, int(lead_days))
-        attempts = read_attempts(connection, workflow.name, list(members.index), tick - CATCH_UP)
+        attempts = read_attempts(connection, workflow.name, list(members.index), tick - timedelta(days=1))
         for state in workflow.read_state(connection, list(members.index), on, int(lead_days)).itertuples():
             attempted_at = attempts.get((state.tenant_id, state.date))
             due_at = members.at[state.tenant_id, "due_at"]
@@ -141,7 +141,7 @@ def due_tenants(connection: Connection, workflow: Workflow, zone: str, tick: dat
 
 
 def _with_due_time(tenants: pd.DataFrame, workflow: Workflow, zone: str, tick: datetime) -> pd.DataFrame:
-    """The tenants whose workflow time came within CATCH_UP before the tick: due_at, and due_day, its local date.
+    """The tenants whose workflow time has come today, or less than NIGHT ago: due_at, and due_day, its local date.
 
     A time late in the evening comes due on ticks after midnight, which belong to the day before. Instants are subtracted,
     not wall clocks: on a day with a clock change these differ by an hour.
@@ -155,7 +155,9 @@ def _with_due_time(tenants: pd.DataFrame, workflow: Workflow, zone: str, tick: d
         due_at=pd.Series(due_at, dtype=object),
         due_day=pd.Series([instant.astimezone(ZoneInfo(zone)).date() for instant in due_at], dtype=object),
     )
-    return timed[[tick - instant < CATCH_UP for instant in due_at]]
+    return timed[
+        [day == today or tick - instant < NIGHT for day, instant in zip(timed["due_day"], due_at, strict=True)]
+    ]
 
 
 def run_requests(

@@ -137,6 +137,8 @@ def held_by_run(store: Store, run_id: str) -> Iterator[None]:
     with store.session() as connection:
         connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (run_id,))
         yield
+        # A server ends a closed connection in its own time; this lets the lock go at once.
+        connection.execute("SELECT pg_advisory_unlock_shared(hashtextextended(%s, 0))", (run_id,))
 
 
 def without_process(connection: Connection, run_ids: Sequence[str]) -> list[str]:
