@@ -10,6 +10,7 @@ import pandas as pd
 from planning.demand import DemandHistory, build_demand_history
 from planning.frames import set_aside_of
 from planning_assets.link import Batch, Link, Metadata
+from planning_assets.specs import TENANT, table_spec
 from planning_assets.summaries import number, table
 from resources.store.inputs import read_events, read_opening_hours, read_sales_panel, refresh_demand_panels
 
@@ -72,31 +73,24 @@ def describe(batch: Batch, result: DemandHistory) -> Mapping[str, Metadata]:
 
 
 LINK = Link(
-    spec=dg.AssetSpec(
+    spec=table_spec(
         "demand_history",
+        table="facts.demand_panel",
+        group="demand",
         deps=["sales", "calendar", "products"],
         description=(
             "Units demanded per location, product and day, up to the day before the plan is made. Closed days are "
             "missing, never zero; days on which a product sold out are marked, since demand was higher."
         ),
-        group_name="demand",
-        owners=["team:daybreak"],
-        kinds={"postgres", "python"},
-        skippable=True,
-        metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [
-                    dg.TableColumn("tenant_id", "text", description="tenant"),
-                    dg.TableColumn("location_id", "text", description="point of sale"),
-                    dg.TableColumn("product_id", "text", description="product"),
-                    dg.TableColumn("first_on", "date", description="date of the first element"),
-                    dg.TableColumn("sales_units", "real[]", description="units sold per day, null where none recorded"),
-                    dg.TableColumn("is_sold_out", "boolean[]", description="whether the product ran out that day"),
-                    dg.TableColumn("sales_version", "bigint", description="version of the sales it was built from"),
-                ]
-            ),
-            "dagster/table_name": "facts.demand_panel",
-        },
+        columns=[
+            TENANT,
+            ("location_id", "text", "point of sale"),
+            ("product_id", "text", "product"),
+            ("first_on", "date", "date of the first element"),
+            ("sales_units", "real[]", "units sold per day, null where none recorded"),
+            ("is_sold_out", "boolean[]", "whether the product ran out that day"),
+            ("sales_version", "bigint", "version of the sales it was built from"),
+        ],
     ),
     kind=None,
     compute=compute,

@@ -10,6 +10,7 @@ from planning.demand import opening_calendar
 from planning.forecasting import Forecasts, forecast_demand
 from planning.frames import FORECAST_DAYS, PLAN_DAYS, QUANTILE_LEVELS, exceptions_of, frame_of, set_aside_of
 from planning_assets.link import Batch, Link, Metadata, remaining
+from planning_assets.specs import PLAN_DATE, TENANT, table_spec
 from planning_assets.summaries import number, sparkline, table
 from resources.store.inputs import read_events, read_forecasts, read_opening_hours, read_products
 from resources.store.plans import write_forecasts
@@ -108,41 +109,28 @@ def describe(_batch: Batch, result: Forecasts) -> Mapping[str, Metadata]:
 
 
 LINK = Link(
-    spec=dg.AssetSpec(
+    spec=table_spec(
         "forecasts",
+        table="plans.forecast",
+        group="demand",
         deps=["demand_history", "calendar"],
         description=(
             "Units expected to be sold per location, product and target date, seven days from the plan date with nine "
             "quantiles; days 8 to 14 repeat the last forecast week with a wider spread and are marked as extended."
         ),
-        group_name="demand",
-        owners=["team:daybreak"],
-        kinds={"postgres", "python"},
-        skippable=True,
-        metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [
-                    dg.TableColumn("tenant_id", "text", description="tenant"),
-                    dg.TableColumn("plan_date", "date", description="first selling day, in the tenant's time zone"),
-                    dg.TableColumn("location_id", "text", description="point of sale"),
-                    dg.TableColumn("product_id", "text", description="product"),
-                    dg.TableColumn(
-                        "method", "text", description="the rule that made the row; its reason stands beside it"
-                    ),
-                    dg.TableColumn("model_version", "text", description="version of that rule"),
-                    dg.TableColumn(
-                        "mean_units", "real[]", description="expected units per day, 14 days from plan_date"
-                    ),
-                    dg.TableColumn("quantile_levels", "real[]", description="levels of quantile_units, 0 to 1"),
-                    dg.TableColumn("quantile_units", "real[]", description="units per day and level"),
-                    dg.TableColumn("is_open", "boolean[]", description="whether the location opens that day"),
-                    dg.TableColumn(
-                        "extended_from", "smallint", description="first day that repeats the last forecast week"
-                    ),
-                ]
-            ),
-            "dagster/table_name": "plans.forecast",
-        },
+        columns=[
+            TENANT,
+            PLAN_DATE,
+            ("location_id", "text", "point of sale"),
+            ("product_id", "text", "product"),
+            ("method", "text", "the rule that made the row; its reason stands beside it"),
+            ("model_version", "text", "version of that rule"),
+            ("mean_units", "real[]", "expected units per day, 14 days from plan_date"),
+            ("quantile_levels", "real[]", "levels of quantile_units, 0 to 1"),
+            ("quantile_units", "real[]", "units per day and level"),
+            ("is_open", "boolean[]", "whether the location opens that day"),
+            ("extended_from", "smallint", "first day that repeats the last forecast week"),
+        ],
     ),
     kind="forecast",
     compute=compute,

@@ -7,6 +7,7 @@ import pandas as pd
 
 from planning.projection import Projections, project_inventory
 from planning_assets.link import Batch, Link, Metadata, remaining
+from planning_assets.specs import PLAN_DATE, TENANT, table_spec
 from planning_assets.stock import opening_stock
 from planning_assets.summaries import sums, table
 from resources.store.inputs import read_items, read_open_orders, read_supplier_items
@@ -102,47 +103,30 @@ def describe(_batch: Batch, result: Projections) -> Mapping[str, Metadata]:
 
 
 LINK = Link(
-    spec=dg.AssetSpec(
+    spec=table_spec(
         "inventory_projections",
+        table="plans.projection",
+        group="planning",
         deps=["procurement_plans", "stock", "orders"],
         description=(
             "Stock of each ingredient over 14 days, lot by lot, first expired first out: receipts, consumption, shortage, "
             "expiry, cover days, the day it runs out and the day by which to order."
         ),
-        group_name="planning",
-        owners=["team:daybreak"],
-        kinds={"postgres", "python"},
-        skippable=True,
-        metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [
-                    dg.TableColumn("tenant_id", "text", description="tenant"),
-                    dg.TableColumn("plan_date", "date", description="first selling day, in the tenant's time zone"),
-                    dg.TableColumn("location_id", "text", description="location"),
-                    dg.TableColumn("item_id", "text", description="ingredient or packaging"),
-                    dg.TableColumn(
-                        "opening_quantity", "numeric", description="usable stock at the day's start, base units"
-                    ),
-                    dg.TableColumn("receipts_quantity", "numeric[]", description="received per day, base units"),
-                    dg.TableColumn(
-                        "consumption_quantity", "numeric[]", description="met from stock per day, base units"
-                    ),
-                    dg.TableColumn("shortage_quantity", "numeric[]", description="not met per day, base units"),
-                    dg.TableColumn(
-                        "expired_quantity", "numeric[]", description="expired at the end of each day, base units"
-                    ),
-                    dg.TableColumn(
-                        "closing_quantity", "numeric[]", description="left at the end of each day, base units"
-                    ),
-                    dg.TableColumn(
-                        "cover_days", "smallint", description="days that usable stock lasts without deliveries"
-                    ),
-                    dg.TableColumn("stock_out_on", "date", description="first day with a shortage"),
-                    dg.TableColumn("order_by", "date", description="last day to order against it"),
-                ]
-            ),
-            "dagster/table_name": "plans.projection",
-        },
+        columns=[
+            TENANT,
+            PLAN_DATE,
+            ("location_id", "text", "location"),
+            ("item_id", "text", "ingredient or packaging"),
+            ("opening_quantity", "numeric", "usable stock at the day's start, base units"),
+            ("receipts_quantity", "numeric[]", "received per day, base units"),
+            ("consumption_quantity", "numeric[]", "met from stock per day, base units"),
+            ("shortage_quantity", "numeric[]", "not met per day, base units"),
+            ("expired_quantity", "numeric[]", "expired at the end of each day, base units"),
+            ("closing_quantity", "numeric[]", "left at the end of each day, base units"),
+            ("cover_days", "smallint", "days that usable stock lasts without deliveries"),
+            ("stock_out_on", "date", "first day with a shortage"),
+            ("order_by", "date", "last day to order against it"),
+        ],
     ),
     kind="projection",
     compute=compute,

@@ -9,6 +9,7 @@ import pandas as pd
 from planning.frames import exceptions_of, set_aside_of
 from planning.procurement import ProcurementPlans, plan_procurement
 from planning_assets.link import Batch, Link, Metadata, remaining
+from planning_assets.specs import PLAN_DATE, TENANT, table_spec
 from planning_assets.stock import opening_stock
 from planning_assets.summaries import sums, table
 from resources.store.inputs import (
@@ -109,44 +110,31 @@ def describe(batch: Batch, result: ProcurementPlans) -> Mapping[str, Metadata]:
 
 
 LINK = Link(
-    spec=dg.AssetSpec(
+    spec=table_spec(
         "procurement_plans",
+        table="plans.purchase_line",
+        group="planning",
         deps=["production_plans", "recipes", "suppliers", "stock", "orders"],
         description=(
             "Ingredient requirements over 14 days by recipe explosion, net of usable stock and orders on their way, and "
             "purchase lines per supplier with lead days, delivery weekdays, packs and minimums, pegged to products."
         ),
-        group_name="planning",
-        owners=["team:daybreak"],
-        kinds={"postgres", "python"},
-        skippable=True,
-        metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [
-                    dg.TableColumn("tenant_id", "text", description="tenant"),
-                    dg.TableColumn("plan_date", "date", description="first selling day, in the tenant's time zone"),
-                    dg.TableColumn("location_id", "text", description="receiving location"),
-                    dg.TableColumn("supplier_id", "text", description="supplier"),
-                    dg.TableColumn("item_id", "text", description="ingredient or packaging"),
-                    dg.TableColumn("order_by", "date", description="last day to order"),
-                    dg.TableColumn("delivery_on", "date", description="day of delivery"),
-                    dg.TableColumn("needed_on", "date", description="first day whose requirement it covers"),
-                    dg.TableColumn(
-                        "net_quantity",
-                        "numeric",
-                        description="required beyond stock and orders, base units (kg, L, unit)",
-                    ),
-                    dg.TableColumn("packs", "integer", description="packs to order"),
-                    dg.TableColumn("quantity", "numeric", description="packs times pack quantity, base units"),
-                    dg.TableColumn(
-                        "amount", "numeric", description="tenant's currency; null where the price is unknown"
-                    ),
-                    dg.TableColumn("peg_product_ids", "text[]", description="products that need it"),
-                    dg.TableColumn("peg_shares", "numeric[]", description="their shares, summing to 1"),
-                ]
-            ),
-            "dagster/table_name": "plans.purchase_line",
-        },
+        columns=[
+            TENANT,
+            PLAN_DATE,
+            ("location_id", "text", "receiving location"),
+            ("supplier_id", "text", "supplier"),
+            ("item_id", "text", "ingredient or packaging"),
+            ("order_by", "date", "last day to order"),
+            ("delivery_on", "date", "day of delivery"),
+            ("needed_on", "date", "first day whose requirement it covers"),
+            ("net_quantity", "numeric", "required beyond stock and orders, base units (kg, L, unit)"),
+            ("packs", "integer", "packs to order"),
+            ("quantity", "numeric", "packs times pack quantity, base units"),
+            ("amount", "numeric", "tenant's currency; null where the price is unknown"),
+            ("peg_product_ids", "text[]", "products that need it"),
+            ("peg_shares", "numeric[]", "their shares, summing to 1"),
+        ],
     ),
     kind="procurement",
     compute=compute,

@@ -7,6 +7,7 @@ import dagster as dg
 from planning.frames import PLAN_DAYS, exceptions_of, set_aside_of
 from planning.production import ProductionPlans, plan_production
 from planning_assets.link import Batch, Link, Metadata, remaining
+from planning_assets.specs import PLAN_DATE, TENANT, table_spec
 from planning_assets.stock import opening_stock
 from planning_assets.summaries import sums, table
 from resources.store.inputs import (
@@ -87,49 +88,30 @@ def describe(_batch: Batch, result: ProductionPlans) -> Mapping[str, Metadata]:
 
 
 LINK = Link(
-    spec=dg.AssetSpec(
+    spec=table_spec(
         "production_plans",
+        table="plans.production_line",
+        group="planning",
         deps=["forecasts", "products", "orders", "stock"],
         description=(
             "Batches to make per product and production location for the plan date: as many as each add expected profit "
             "(newsvendor), with expected waste, lost sales and what limited the line; tentative quantities for 13 days after."
         ),
-        group_name="planning",
-        owners=["team:daybreak"],
-        kinds={"postgres", "python"},
-        skippable=True,
-        metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [
-                    dg.TableColumn("tenant_id", "text", description="tenant"),
-                    dg.TableColumn("plan_date", "date", description="first selling day, in the tenant's time zone"),
-                    dg.TableColumn("location_id", "text", description="where it is made"),
-                    dg.TableColumn("product_id", "text", description="product"),
-                    dg.TableColumn(
-                        "critical_ratio", "numeric", description="share of days on which demand should be met, 0 to 1"
-                    ),
-                    dg.TableColumn("optimal_units", "numeric", description="units before rounding to batches"),
-                    dg.TableColumn("batches", "integer", description="batches to make"),
-                    dg.TableColumn("quantity_units", "numeric", description="units to make"),
-                    dg.TableColumn("expected_waste_units", "numeric", description="units expected to be left over"),
-                    dg.TableColumn(
-                        "expected_lost_units", "numeric", description="units of demand expected to be missed"
-                    ),
-                    dg.TableColumn(
-                        "expected_profit", "numeric", description="tenant's currency; null where a cost is unknown"
-                    ),
-                    dg.TableColumn(
-                        "batch_marginal_values",
-                        "numeric[]",
-                        description="expected gain of each batch, tenant's currency",
-                    ),
-                    dg.TableColumn(
-                        "horizon_units", "numeric[]", description="units per day, 14 days, from the second on tentative"
-                    ),
-                ]
-            ),
-            "dagster/table_name": "plans.production_line",
-        },
+        columns=[
+            TENANT,
+            PLAN_DATE,
+            ("location_id", "text", "where it is made"),
+            ("product_id", "text", "product"),
+            ("critical_ratio", "numeric", "share of days on which demand should be met, 0 to 1"),
+            ("optimal_units", "numeric", "units before rounding to batches"),
+            ("batches", "integer", "batches to make"),
+            ("quantity_units", "numeric", "units to make"),
+            ("expected_waste_units", "numeric", "units expected to be left over"),
+            ("expected_lost_units", "numeric", "units of demand expected to be missed"),
+            ("expected_profit", "numeric", "tenant's currency; null where a cost is unknown"),
+            ("batch_marginal_values", "numeric[]", "expected gain of each batch, tenant's currency"),
+            ("horizon_units", "numeric[]", "units per day, 14 days, from the second on tentative"),
+        ],
     ),
     kind="production",
     compute=compute,

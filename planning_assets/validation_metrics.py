@@ -17,6 +17,7 @@ from planning_assets.dagster_events import mark_failed, report_materializations
 from planning_assets.link import Metadata
 from planning_assets.partitions import key_of, tenant_days
 from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
+from planning_assets.specs import TENANT, table_spec
 from planning_assets.summaries import number, table
 from resources import vocabulary
 from resources.clock import Clock
@@ -30,35 +31,26 @@ from resources.store.versions import input_versions
 
 NAME = "validation_metrics"
 
-SPEC = dg.AssetSpec(
+SPEC = table_spec(
     NAME,
+    table="quality.validation_metric",
+    group="quality",
     deps=["forecasts", "sales"],
     description=(
         "How good the forecasts of a finished day were: every stored forecast with that target date, by days ahead, "
         "overall, per location and per product, beside seasonal naive on the same rows. Null where undefined."
     ),
-    group_name="quality",
-    owners=["team:daybreak"],
-    kinds={"postgres", "python"},
-    skippable=True,
-    metadata={
-        "dagster/column_schema": dg.TableSchema(
-            [
-                dg.TableColumn("tenant_id", "text", description="tenant"),
-                dg.TableColumn("business_date", "date", description="the finished day, in the tenant's time zone"),
-                dg.TableColumn("scope", "text", description="overall, location or product"),
-                dg.TableColumn("days_ahead", "smallint", description="target date minus plan date; 0 is the headline"),
-                dg.TableColumn("wape_pct", "double precision", description="absolute error in % of units sold"),
-                dg.TableColumn(
-                    "mape_pct", "double precision", description="mean absolute error in %, rows with sales only"
-                ),
-                dg.TableColumn("bias_pct", "double precision", description="forecast minus sold in % of units sold"),
-                dg.TableColumn("naive_wape_pct", "double precision", description="seasonal naive on the same rows"),
-                dg.TableColumn("coverage_pct", "double precision", description="forecasts that have an actual, in %"),
-            ]
-        ),
-        "dagster/table_name": "quality.validation_metric",
-    },
+    columns=[
+        TENANT,
+        ("business_date", "date", "the finished day, in the tenant's time zone"),
+        ("scope", "text", "overall, location or product"),
+        ("days_ahead", "smallint", "target date minus plan date; 0 is the headline"),
+        ("wape_pct", "double precision", "absolute error in % of units sold"),
+        ("mape_pct", "double precision", "mean absolute error in %, rows with sales only"),
+        ("bias_pct", "double precision", "forecast minus sold in % of units sold"),
+        ("naive_wape_pct", "double precision", "seasonal naive on the same rows"),
+        ("coverage_pct", "double precision", "forecasts that have an actual, in %"),
+    ],
 )
 
 

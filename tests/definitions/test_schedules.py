@@ -6,7 +6,6 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from planning_assets.daily_plan import LINKS
 from resources.store.database import Store
 from schedules import WORKFLOWS
 from tests.definitions.conftest import definitions_of
@@ -235,23 +234,3 @@ def test_a_new_zone_gets_its_own_schedules() -> None:
     assert names == {
         f"{workflow.name}__{zone}_schedule" for workflow in WORKFLOWS for zone in ("europe_madrid", "asia_kolkata")
     }
-
-
-def test_definitions_hold_the_lineage_and_connect_to_nothing() -> None:
-    definitions = definitions_of("postgresql://nowhere.invalid/none")
-    keys = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
-    assert keys == {
-        *("sales", "stock", "recipes", "suppliers", "orders", "calendar", "products"),
-        *(link.name for link in LINKS),
-        "validation_metrics",
-    }
-    graph = definitions.resolve_asset_graph()
-    assert {k.to_user_string() for k in graph.get(dg.AssetKey("procurement_plans")).parent_keys} == {
-        *("production_plans", "recipes", "suppliers", "stock", "orders")
-    }
-    for key in graph.get_all_asset_keys():
-        node = graph.get(key)
-        assert node.description, key
-        assert node.owners, key
-        assert node.kinds, key
-        assert node.group_name, key
