@@ -63,7 +63,7 @@ def outline(store: Store, now: datetime) -> Fleet:
     return Fleet(tuple(sorted(zone for zone in tenants["timezone"].unique() if is_time_zone(zone))), start)
 
 
-def publish(store: Store, clock: Clock = system_clock) -> bool:
+def publish(store: Store, clock: Clock = system_clock, is_reloading: bool = True) -> bool:
     """Write the outline; when it changed, a running instance reloads its definitions. Returns whether it changed.
 
     Raises InstanceError when a running instance does not reload.
@@ -77,5 +77,6 @@ def publish(store: Store, clock: Clock = system_clock) -> bool:
     content = {"zones": list(fleet.zones), "partitions_start": fleet.partitions_start.isoformat()}
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
-    reload_definitions()
+    if is_reloading:
+        reload_definitions()
     return True

@@ -76,7 +76,7 @@ def execute(store: Store, request: Request, progress: Progress) -> Ended:
     if outside is not None:
         raise dagster_client.DagsterRefused(outside)
     instance = running()
-    if instance is None:
+    if instance is None or "daemon" not in instance.groups:
         return _execute_here(store, request, progress)
     partition = f"{request.on.isoformat()}|{request.tenant_ids[0]}"
     tags = {

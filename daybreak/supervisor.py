@@ -32,6 +32,12 @@ from daybreak import instance
 from daybreak.instance import PROJECT, InstanceError, Running
 from resources.machine import adopt_orphans, child_command, free_port, locked, port_answers, port_is_free
 from resources.postgres_server import EmbeddedPostgres, PostgresServerError
+from resources.vocabulary import (
+    JOBS_CONFIGURED,
+    SCHEDULER_DISABLED,
+    SCHEDULER_DISABLED_SETTING,
+    SCHEDULER_STARTED,
+)
 
 POLL_S = 0.2
 SERVICE_STOP_S = 5.0
@@ -176,7 +182,19 @@ class Supervisor:
             self._add("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace], environment)
         self._until(self._web_answers, "web-server")
         say(f"Daybreak runs at {self._url} (ready after {time.monotonic() - began:.0f} s). Ctrl-C stops it.")
+        self._report_scheduler()
         self._report_definitions()
+
+    def _report_scheduler(self) -> None:
+        if not self._with_daemon:
+            return
+        if os.environ.get(SCHEDULER_DISABLED_SETTING, "").lower() == "true":
+            say(f"{SCHEDULER_DISABLED}: {SCHEDULER_DISABLED_SETTING} is true.")
+        else:
+            from daybreak import fleet  # noqa: PLC0415 (brings pandas, which this process has no other use for)
+
+            zones = fleet.read(self._folder).zones
+            say(f"{SCHEDULER_STARTED}: {JOBS_CONFIGURED} for {len(zones)} time zones.")
 
     def _start_database(self, stack: ExitStack) -> str:
         server = EmbeddedPostgres(self._folder)
@@ -189,8 +207,12 @@ class Supervisor:
         return dsn
 
     def _migrate(self, environment: dict[str, str]) -> None:
-        """Bring our schema to head; Dagster's too, when another release of Dagster made it. A new one makes itself."""
-        self._finish([sys.executable, "-c", "from daybreak.cli import main; main()", "migrate"], environment)
+        """Bring our schema to head; Dagster's too, when another release of Dagster made it. A new one makes itself.
+
+        The outline of the fleet is written as well: the database may hold tenants that this home has never seen.
+        """
+        publish = ["settings", "publish", "--no-reload"]
+        self._finish([sys.executable, "-c", "from daybreak.cli import main; main()", *publish], environment)
         mark = self._folder / "dagster" / "migrated"
         release = importlib.metadata.version("dagster")
         if mark.exists() and mark.read_text() == release:

@@ -7,7 +7,7 @@ from schedules.workflow import Workflow, validation_is_due, yesterday_of
 
 FORECAST_VALIDATION = Workflow(
     name=NAME,
-    job=FORECAST_VALIDATION_JOB,
+    job_name=FORECAST_VALIDATION_JOB.name,
     op="forecast_validation",
     due_column="forecast_validation_at",
     date_of=yesterday_of,

@@ -7,7 +7,7 @@ from schedules.workflow import Workflow, plan_date_of, plan_is_due
 
 PROCUREMENT_PLANNING = Workflow(
     name=NAME,
-    job=DAILY_PLAN_JOB,
+    job_name=DAILY_PLAN_JOB.name,
     op="daily_plan",
     due_column="procurement_planning_at",
     date_of=plan_date_of,

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pandas as pd
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from planning_assets.scope import DayConfig, anchor_of
 from resources.dagster_resources import StoreResource
@@ -52,12 +51,12 @@ class Due:
 class Workflow:
     """A job that runs at a local time of day.
 
-    op: the job's only step, which takes the config. due_column: the column of master.schedule_group that holds the time.
-    date_of: the partition date, from the local date and the tenant's plan lead days. read_state: what exists already.
+    job_name: the job. op: its only step, which takes the config. due_column: the column of master.schedule_group that holds
+    the time. date_of: the partition date, from the local date and the tenant's plan lead days. read_state: what exists.
     """
 
     name: str
-    job: UnresolvedAssetJobDefinition
+    job_name: str
     op: str
     due_column: str
     date_of: DateOf
@@ -96,7 +95,7 @@ def zone_schedule(workflow: Workflow, zone: str) -> dg.ScheduleDefinition:
         name=f"{workflow.name}__{re.sub('[^a-z0-9]+', '_', zone.lower())}_schedule",
         cron_schedule=CRON,
         execution_timezone=zone,
-        job=workflow.job,
+        job_name=workflow.job_name,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"{workflow.description} Asks every 15 minutes in {zone}.",
     )

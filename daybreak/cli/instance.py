@@ -97,14 +97,18 @@ def _run(command: tuple[str, ...], environment: dict[str, str]) -> int:
 
 
 @click.command()
-def migrate() -> None:
+@json_option
+def migrate(as_json: bool) -> None:
     """Bring the database schema up to date."""
     from daybreak.instance import database  # noqa: PLC0415 (keeps --help fast)
     from resources.store.migrate import head, upgrade  # noqa: PLC0415 (keeps --help fast)
 
     with _clear_errors(), database() as dsn:
         changed = upgrade(dsn)
-    click.echo(f"The schema is {'now ' if changed else ''}at {head()}.")
+    if as_json:
+        print_json({"revision": head(), "is_changed": changed})
+    else:
+        click.echo(f"The schema is {'now ' if changed else ''}at {head()}.")
 
 
 @contextmanager

@@ -38,7 +38,8 @@ def show(as_json: bool) -> None:
 @settings.command(name="set")
 @click.argument("name", type=click.Choice(NAMES))
 @click.argument("value")
-def set_(name: str, value: str) -> None:
+@json_option
+def set_(name: str, value: str, as_json: bool) -> None:
     """Change a setting. `partitions-start 2022-08-01` lets the past be planned from that date."""
     from daybreak import fleet  # noqa: PLC0415 (keeps --help fast)
     from resources.clock import system_clock  # noqa: PLC0415
@@ -62,7 +63,10 @@ def set_(name: str, value: str) -> None:
                 (fleet.PARTITIONS_START, json.dumps(start.isoformat()), now),
             )
         fleet.publish(store)
-    click.echo(f"{name} is {start}.")
+    if as_json:
+        print_json({name: start})
+    else:
+        click.echo(f"{name} is {start}.")
 
 
 @settings.command(name="schedule-group")
@@ -107,10 +111,15 @@ def schedule_group(
 
 
 @settings.command()
-def publish() -> None:
+@click.option("--no-reload", is_flag=True, help="Do not have a running instance load it: it is just starting.")
+@json_option
+def publish(no_reload: bool, as_json: bool) -> None:
     """Write the local file of time zones and settings again and have a running instance load it."""
     from daybreak import fleet  # noqa: PLC0415 (keeps --help fast)
 
     with opened_store() as store:
-        changed = fleet.publish(store)
-    click.echo("Published." if changed else "Already as published.")
+        changed = fleet.publish(store, is_reloading=not no_reload)
+    if as_json:
+        print_json({"is_changed": changed})
+    else:
+        click.echo("Published." if changed else "Already as published.")
