@@ -14,7 +14,7 @@ help:
 	@echo "make test   set up, run formatter, linter, types, import contracts, definitions and all tests"
 	@echo "make setup  install only; afterwards $(BIN)/daybreak works"
 	@echo "make up     the web UI, running, until Ctrl-C"
-	@echo "make bench  the benchmarks"
+	@echo "make bench  the benchmarks; FRENCH_BAKERY=folder adds the replay of that data set"
 	@echo "make clean  remove the virtual environment and the local instance"
 
 $(READY): requirements.lock pyproject.toml
@@ -43,6 +43,7 @@ test: setup
 bench: setup
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.imports
+	$(if $(FRENCH_BAKERY),$(BIN)/python -m benchmarks.french_bakery --data $(FRENCH_BAKERY))
 
 format: setup
 	$(BIN)/ruff format .

@@ -128,8 +128,7 @@ def _write(connection: Connection, panel: Panel, tenant_ids: list[str]) -> pd.Da
         opened_at={},
     )
     backtest = frame_of(["tenant_id", "method", "rows", "wape_pct", "bias_pct", "is_champion"])
-    locations = pd.DataFrame({"tenant_id": tenant_ids, "location_id": "main"})
-    return write_forecasts(connection, context, panel, backtest, exceptions_of(), locations)
+    return write_forecasts(connection, context, panel, backtest, exceptions_of(), tenant_ids)
 
 
 def _rebuild_panels(connection: Connection, tenant_ids: list[str]) -> None:

@@ -265,7 +265,7 @@ def test_each_partition_shows_its_own_numbers_and_an_inline_picture(instance: dg
         ).records
         materialization = record.asset_materialization
         assert materialization is not None
-        units[tenant_id] = materialization.metadata["units_today"].value
+        units[tenant_id] = float(materialization.metadata["units_today"].value)  # type: ignore[arg-type]
         picture = str(materialization.metadata["horizon"].value)
         assert picture.startswith("![")
         assert len(picture) < 1000
