@@ -1,4 +1,4 @@
-"""The only place that calls functions of Dagster that are not public: events in batches, and the failure of a lost run.
+"""Calls of Dagster that are not public: events in batches, and the failure of a lost run. (daybreak/webserver.py has two more.)
 
 A run over thousands of tenants writes one materialization per tenant and asset, each with metadata of its own, and marks
 only the tenants it set aside as failed. tests/definitions/test_dagster_events.py is the contract test: it fails when a
