@@ -97,7 +97,7 @@ def forecast_demand(
     return Forecasts(
         panel=panel.select(np.argsort(order[is_known], kind="stable")),
         backtest=backtest.frame(series.tenant_ids),
-        exceptions=_no_history(history.keys.iloc[np.sort(order[~is_known])]),
+        exceptions=_no_history(history.keys.iloc[np.sort(order[~is_known])], history.days),
         set_aside=set_aside,
     )
 
@@ -499,7 +499,7 @@ def _set_aside(history: Panel, products: pd.DataFrame, tenants: pd.DataFrame) ->
     )
 
 
-def _no_history(keys: pd.DataFrame) -> pd.DataFrame:
+def _no_history(keys: pd.DataFrame, days: int) -> pd.DataFrame:
     """A product that nothing is known of has no forecast; a forecast of zero would claim that nobody wants it."""
     return exceptions_of(
         (
@@ -509,7 +509,8 @@ def _no_history(keys: pd.DataFrame) -> pd.DataFrame:
             "product",
             key.product_id,
             "no_history",
-            f"product {key.product_id} has no sales at location {key.location_id} and no daily estimate: not forecast",
+            f"product {key.product_id} has no sales at location {key.location_id} in the last {days} days and no daily "
+            "estimate: not forecast",
             "Import its sales, enter daily_estimate_units for the product, or take it off the location's assortment.",
         )
         for key in keys.itertuples()

@@ -16,7 +16,7 @@ from planning_assets.link import Batch, Link, Metadata
 from resources.clock import is_time_zone
 from resources.store.database import Connection, Store
 from resources.store.inputs import read_opening_hours, read_tenants
-from resources.store.plans import WriteContext, ensure_plan_partitions, lock_tenants, read_planned
+from resources.store.plans import WriteContext, ensure_plan_partitions, lock_tenants, read_planned, up_to_date
 from resources.store.versions import input_versions
 from resources.vocabulary import TENANT_PROCESSING_FAILED
 
@@ -39,21 +39,24 @@ class Outcome:
 
     done: link name -> tenant id -> metadata of its materialization.
     set_aside: one row per tenant: link, reason, remedy.
+    settled: tenants that another run had planned from the same inputs by the time this one came to hold them.
     """
 
     done: dict[str, dict[str, Metadata]] = field(default_factory=dict)
     set_aside: pd.DataFrame = field(default_factory=set_aside_of)
+    settled: set[str] = field(default_factory=set)
 
     def add(self, other: "Outcome") -> None:
         """Take over what became of other tenants."""
         for name, described in other.done.items():
             self.done.setdefault(name, {}).update(described)
         self.set_aside = _joined(self.set_aside, other.set_aside)
+        self.settled |= other.settled
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a run plans: the chain of links, which of them to compute, and under whose name.
+    """What a run plans: the chain of links, which of them to compute, under whose name, and whether also what is up to date.
 
     The results of links that are not selected are read from the store where a selected one needs them.
     """
@@ -63,6 +66,7 @@ class Order:
     plan_date: date
     run_id: str
     now: datetime
+    is_skipping_up_to_date: bool = False
 
 
 def plan_chunk(store: Store, order: Order, tenant_ids: Sequence[str], settle: Settle) -> Outcome:
@@ -84,6 +88,12 @@ def _plan(store: Store, order: Order, tenant_ids: list[str], settle: Settle) -> 
                 read_tenants(connection, tenant_ids), tenant_ids, order.plan_date, order.now
             )
             outcome.set_aside = unusable.assign(link=order.selected[0])
+            if order.is_skipping_up_to_date:
+                # Asked again under the lock: of two runs that were launched at once, only the first plans a tenant.
+                run_dates = dict(zip(tenants["tenant_id"], tenants["run_date"], strict=True))
+                state = up_to_date(connection, list(run_dates), order.plan_date, run_dates)
+                outcome.settled = set(state.loc[state["is_current"], "tenant_id"])
+                tenants = tenants[~tenants["tenant_id"].isin(outcome.settled)].reset_index(drop=True)
             if len(tenants):
                 _run_links(_batch_of(connection, order, tenants), order, outcome)
             settle(connection, outcome)

@@ -55,7 +55,7 @@ def close_executions(
                 "steps_completed": len(done),
                 "steps_failed": 1 if error else 0,
                 "error": error,
-                "result": {"links": done},
+                "result": {"links": done, "is_up_to_date": tenant_id in outcome.settled},
             }
         )
     finish_executions(connection, pd.DataFrame(closed), now())

@@ -64,6 +64,7 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
                         selected,
                         scope,
                         config.workflow or vocabulary.DAILY_OPERATIONS,
+                        config.skip_up_to_date,
                     )
                     planned += len(due) - len(outcome.set_aside)
                     failed.append(outcome.set_aside.assign(plan_date=chunk.on))
@@ -83,6 +84,7 @@ def run_chunk(
     selected: Sequence[str],
     scope: Scope,
     workflow: str,
+    is_skipping_up_to_date: bool,
 ) -> Outcome:
     """Plan one chunk: executions opened, plans written, executions closed, events reported."""
     with store.transaction() as connection:
@@ -102,16 +104,17 @@ def run_chunk(
     register_tenants(context.instance, known)
 
     def settle(connection: Connection, outcome: Outcome) -> None:
-        touched = set(outcome.set_aside["tenant_id"]).union(*map(set, outcome.done.values()))
+        touched = outcome.settled.union(outcome.set_aside["tenant_id"], *outcome.done.values())
         close_executions(connection, {t: e for t, e in executions.items() if t in touched}, outcome, selected, now)
         at_fault = outcome.set_aside[outcome.set_aside["tenant_id"].isin(known)]
         record_failures(connection, workflow, day.on, at_fault, context.run.run_id, now())
         for name, done in outcome.done.items():
             resolve_failures(connection, sorted(done), day.on, now(), [name])
 
-    order = Order(LINKS, selected, day.on, context.run.run_id, now())
+    order = Order(LINKS, selected, day.on, context.run.run_id, now(), is_skipping_up_to_date)
     outcome = plan_chunk(store, order, day.tenant_ids, settle)
-    complete = [tenant_id for tenant_id in known if tenant_id not in set(outcome.set_aside["tenant_id"])]
+    reported_elsewhere = outcome.settled.union(outcome.set_aside["tenant_id"])
+    complete = [tenant_id for tenant_id in known if tenant_id not in reported_elsewhere]
     _report(context, day.on, outcome, selected)
     with store.transaction() as connection:
         mark_reported(connection, day.on, complete, _kinds(selected))

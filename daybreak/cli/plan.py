@@ -204,6 +204,7 @@ def execute_day(
     """Run the job for one date and say what became of each tenant."""
     from daybreak import fleet, runs  # noqa: PLC0415 (keeps --help fast)
     from daybreak.dagster_client import DagsterRefused  # noqa: PLC0415
+    from resources.store.due import read_up_to_date  # noqa: PLC0415
     from resources.store.executions import RUN_ENDED  # noqa: PLC0415
 
     fleet.publish(store)
@@ -218,13 +219,15 @@ def execute_day(
         rows = connection.execute(
             "SELECT tenant_id, status, error FROM ops.execution WHERE run_id = %s ORDER BY tenant_id", (ended.run_id,)
         ).fetchall()
+        touched = {tenant_id for tenant_id, _, _ in rows}
+        left = [tenant_id for tenant_id in tenant_ids if tenant_id not in touched]
+        up_to_date = read_up_to_date(connection, left, on) if skip_up_to_date else []
     # A run that died leaves its executions open; a sensor closes them later.
     failed = [
         {"tenant_id": tenant_id, "error": error or RUN_ENDED}
         for tenant_id, status, error in rows
         if status != "completed"
     ]
-    touched = {tenant_id for tenant_id, _, _ in rows}
     return {
         "run_id": ended.run_id,
         "status": ended.status,
@@ -233,7 +236,7 @@ def execute_day(
         "date": on,
         "completed": [tenant_id for tenant_id, status, _ in rows if status == "completed"],
         "failed": failed,
-        "up_to_date": [t for t in tenant_ids if t not in touched] if ended.status == "SUCCESS" else [],
+        "up_to_date": up_to_date,
         "seconds": round(time.monotonic() - began, 1),
     }
 

@@ -86,3 +86,13 @@ def read_attempts(
         (workflow, list(tenant_ids), since),
     )
     return {(tenant_id, plan_date): started_at for tenant_id, plan_date, started_at in rows}
+
+
+def read_up_to_date(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> list[str]:
+    """Those of the tenants whose plan for the date has the current inputs."""
+    leads = connection.execute(
+        "SELECT tenant_id, plan_lead_days FROM master.tenant WHERE tenant_id = ANY(%s)", (list(tenant_ids),)
+    )
+    run_dates = {tenant_id: plan_date - timedelta(days=lead) for tenant_id, lead in leads}
+    state = up_to_date(connection, list(run_dates), plan_date, run_dates)
+    return sorted(state.loc[state["is_current"], "tenant_id"])

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
+from planning_assets.chunk import Order, plan_chunk
 from planning_assets.daily_plan import LINKS
 from planning_assets.partitions import TENANTS, tenant_days
 from planning_assets.scope import anchor_of
@@ -184,6 +185,17 @@ def test_an_up_to_date_tenant_is_skipped_until_its_inputs_change(instance: dg.Da
     assert count(store, "SELECT count(*) FROM plans.plan WHERE kind = 'forecast' AND status = 'active'") == 2
     assert plan(instance, store, ["a"]).success, "a run by hand always plans again"
     assert count(store, revisions) == 3
+
+
+def test_a_tenant_that_another_run_has_just_planned_is_not_planned_again_under_the_lock(store: Store) -> None:
+    bakery(store, "a")
+    closed = []
+    for run_id in ("first", "second"):
+        order = Order(LINKS, ASSETS, DAY, run_id, NOW, is_skipping_up_to_date=True)
+        closed.append(plan_chunk(store, order, ["a"], lambda _connection, _outcome: None))
+    assert set(closed[0].done) == set(ASSETS)
+    assert (closed[1].done, closed[1].settled) == ({}, {"a"})
+    assert count(store, "SELECT max(revision) FROM plans.plan") == 1
 
 
 def test_a_plan_whose_event_was_lost_gets_it_without_being_made_again(
