@@ -62,11 +62,6 @@ def write(batch: Batch, result: Projections) -> None:
     )
 
 
-def load(_batch: Batch) -> Projections:
-    """Nothing reads projections within a batch."""
-    raise NotImplementedError("The projection is the last link.")
-
-
 def describe(_batch: Batch, result: Projections) -> Mapping[str, Metadata]:
     """Shortages, stock-outs and expiries ahead, and the items that run out first."""
     panel = result.panel
@@ -131,6 +126,6 @@ LINK = Link(
     kind="projection",
     compute=compute,
     write=write,
-    load=load,
+    load=compute,
     describe=describe,
 )

@@ -106,25 +106,3 @@ def read_failures(connection: Connection, tenant_id: str, plan_date: date) -> pd
         """,
         {"tenant_id": tenant_id, "plan_date": plan_date},
     )
-
-
-def read_forecast_summary(connection: Connection, tenant_id: str, plan_date: date) -> pd.DataFrame:
-    """Units expected per location and product, on the plan date with its 10 % and 90 % quantiles and over the week."""
-    return frame(
-        connection,
-        """
-        SELECT line.location_id, line.product_id, item.name AS product_name, line.method, line.method_reason,
-               line.model_version, line.last_history_on, line.is_open[1] AS is_open,
-               line.mean_units[1]::float8 AS mean_units,
-               line.quantile_units[1][array_position(line.quantile_levels, 0.1::real)]::float8 AS low_units,
-               line.quantile_units[1][array_position(line.quantile_levels, 0.9::real)]::float8 AS high_units,
-               (SELECT sum(units::float8) FROM unnest(line.mean_units[1:line.extended_from]) AS units) AS week_units
-        FROM plans.plan
-        JOIN plans.forecast AS line USING (tenant_id, plan_date, plan_id)
-        JOIN master.item ON item.tenant_id = line.tenant_id AND item.item_id = line.product_id
-        WHERE plan.tenant_id = %(tenant_id)s AND plan.plan_date = %(plan_date)s
-          AND plan.kind = 'forecast' AND plan.status = 'active'
-        ORDER BY line.location_id, line.mean_units[1] DESC, line.product_id
-        """,
-        {"tenant_id": tenant_id, "plan_date": plan_date},
-    )

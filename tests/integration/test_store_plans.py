@@ -29,7 +29,6 @@ from resources.store.plans import (
 from resources.store.report import (
     read_exceptions,
     read_failures,
-    read_forecast_summary,
     read_production_sheet,
     read_purchases,
     read_stock_alerts,
@@ -356,14 +355,10 @@ def test_the_sheets_show_the_active_plan(store: Store) -> None:
     with store.transaction() as connection:
         sheet = read_production_sheet(connection, "a", DAY)
         alerts = read_stock_alerts(connection, "a", DAY)
-        summary = read_forecast_summary(connection, "a", DAY)
     assert sheet[["product_name", "batches", "quantity_units"]].values.tolist() == [["Bread", 40, 40.0]]
     assert alerts[["item_name", "stock_out_on", "shortage_quantity"]].values.tolist() == [
         ["Flour", DAY + timedelta(days=5), 28.0]
     ]
-    cake = summary[summary["product_id"] == "cake"].iloc[0]
-    assert cake["week_units"] == sum(range(10, 17))
-    assert (cake["low_units"], cake["high_units"]) == (pytest.approx(6.0), pytest.approx(14.0))
 
 
 def test_executions_keep_their_steps_and_dead_runs_are_closed(store: Store) -> None:
