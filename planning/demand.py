@@ -1,7 +1,8 @@
 """From sales to demand: which days count, and what was demanded on them.
 
-What belongs here: the opening calendar, closures, first sales and the run date's cut. A day that does not count is NaN,
-never zero, because a closed shop says nothing about what people want. What does not: estimating a future day, which is
+What belongs here: first sales, doors inferred closed, missing sales and the run date's cut. A day that does not count is
+NaN, never zero, because a closed shop says nothing about what people want. What does not: what kind of day a date is
+(`planning.calendar`), what would have sold on a sold-out day (`planning.censoring`), and estimating a future day, which is
 `planning.forecasting`.
 """
 
@@ -11,12 +12,11 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
+from planning.calendar import Calendar, build_calendar, places_of
+from planning.censoring import NOT_SOLD_OUT, estimate_demand
 from planning.frames import ROUNDING, Panel, PlanningError, exceptions_of, set_aside_of
 
 LINK = "demand_history"
-PLACE = ["tenant_id", "location_id"]
-SERIES = ["tenant_id", "location_id", "product_id"]
-
 MAX_CHANCE_OF_SILENCE = 0.05
 """A day without any sale is taken for a closed door when an open one would be as quiet on fewer than 1 in 20 days. A few
 products that each sell now and then may well all sell nothing, and those zeros are demand."""
@@ -32,50 +32,39 @@ CONTRADICTION_DAYS = 28
 class DemandHistory:
     """Demand as far as it is known.
 
-    panel: keys as given; `demand_units` (n, days), NaN where the day does not count; `is_open`, `is_inferred_closed`,
-    `is_unknown` (scheduled, but after the location's last sale) and `is_sold_out` (n, days) bool. A day inferred closed
-    or unknown is not open. On a sold-out day demand is what was sold, a lower bound.
+    panel: keys as given; `demand_units` (n, days), NaN where the day does not count, and `sales_units` (n, days), what
+    was sold of it; `is_open`, `is_inferred_closed`, `is_unknown` (scheduled, but after the location's last sale),
+    `is_sold_out` and `is_estimated` (n, days) bool. A day inferred closed or unknown is not open. On a sold-out day demand
+    is an estimate of what would have sold; where too little is known for one it is what was sold, a lower bound, and the
+    day is not marked as estimated.
+    calendar: of the same series, from the panel's first day on and as far as it was asked for.
     """
 
     panel: Panel
+    calendar: Calendar
     exceptions: pd.DataFrame
     set_aside: pd.DataFrame
 
 
-def opening_calendar(
-    keys: pd.DataFrame, first_day: date, days: int, opening: pd.DataFrame, events: pd.DataFrame
-) -> np.ndarray:
-    """Whether each series is on sale on each day, shape (n, days).
-
-    keys: tenant_id, location_id, product_id. opening: tenant_id, location_id, weekday (0 is Monday); a location without
-    rows is open every day. events: tenant_id, location_id, product_id, business_date, kind; a `closure` closes the
-    location and product that it names, all of them where it names none.
-    """
-    weekdays = (first_day.weekday() + np.arange(days)) % 7
-    is_open = np.ascontiguousarray(_open_weekdays(keys, opening)[:, weekdays])
-    closures = _closures(events, first_day, days)
-    rows = keys[SERIES].reset_index(drop=True).rename_axis("row").reset_index()
-    for names_location in (False, True):
-        for names_product in (False, True):
-            matched_on = ["tenant_id"] + ["location_id"] * names_location + ["product_id"] * names_product
-            chosen = ((closures["location_id"] != "") == names_location) & (
-                (closures["product_id"] != "") == names_product
-            )
-            hits = rows[["row", *matched_on]].merge(closures.loc[chosen, [*matched_on, "column"]], on=matched_on)
-            is_open[hits["row"].to_numpy(dtype=np.intp), hits["column"].to_numpy(dtype=np.intp)] = False
-    return is_open
-
-
 def build_demand_history(
-    sales: Panel, tenants: pd.DataFrame, opening: pd.DataFrame, events: pd.DataFrame
+    sales: Panel,
+    tenants: pd.DataFrame,
+    opening: pd.DataFrame,
+    events: pd.DataFrame,
+    profiles: pd.DataFrame,
+    calendar_until: date | None = None,
 ) -> DemandHistory:
     """Demand per series and day, from the first sale to the day before each tenant's run date.
 
     sales: keys tenant_id, location_id, product_id; `sales_units` (n, days), NaN where nothing was recorded, and
-    `is_sold_out` (n, days). tenants: tenant_id, run_date. An open day without a record is a day that sold nothing. The
-    days after a location's last sale are unknown: their sales may not have been imported yet. A day before it on which
-    the location sold nothing is inferred to be closed where that is unlikely of an open one: the product over what is on
-    sale of one less the share of days it sells on, as far as products sell independently, is below 5 %.
+    `sold_out_minute` (n, days), the minute of the day at which the last one went, NOT_SOLD_OUT elsewhere. tenants:
+    tenant_id, run_date. opening, events: as `build_calendar` takes them; calendar_until: the calendar's last day, at
+    least the panel's. profiles: as `estimate_demand` takes them.
+
+    An open day without a record is a day that sold nothing. The days after a location's last sale are unknown: their
+    sales may not have been imported yet. A day before it on which the location sold nothing is inferred to be closed
+    where that is unlikely of an open one: the product over what is on sale of one less the share of days it sells on, as
+    far as products sell independently, is below 5 %.
 
     A tenant with a negative or infinite quantity before its run date is set aside. Raises PlanningError when a series
     belongs to a tenant that `tenants` does not hold.
@@ -85,8 +74,11 @@ def build_demand_history(
         sales, recorded, LINK, "sales", "Import that day's sales again with the right figure."
     )
     kept = ~sales.keys["tenant_id"].isin(set_aside["tenant_id"]).to_numpy()
-    panel, exceptions = _demand_panel(sales.select(kept), recorded[kept], tenants, opening, events)
-    return DemandHistory(panel, exceptions, set_aside)
+    sales, recorded = sales.select(kept), recorded[kept]
+    days = sales.days if calendar_until is None else max(sales.days, sales.column(calendar_until) + 1)
+    calendar = build_calendar(sales.keys, sales.first_day, days, opening, events)
+    panel, exceptions = _demand_panel(sales, recorded, tenants, calendar, profiles)
+    return DemandHistory(panel, calendar, exceptions, set_aside)
 
 
 def is_history(panel: Panel, tenants: pd.DataFrame) -> np.ndarray:
@@ -129,16 +121,16 @@ def invalid_quantities(panel: Panel, quantity: np.ndarray, link: str, noun: str,
 
 
 def _demand_panel(
-    sales: Panel, recorded: np.ndarray, tenants: pd.DataFrame, opening: pd.DataFrame, events: pd.DataFrame
+    sales: Panel, recorded: np.ndarray, tenants: pd.DataFrame, calendar: Calendar, profiles: pd.DataFrame
 ) -> tuple[Panel, pd.DataFrame]:
     history = is_history(sales, tenants)
-    is_sold_out = sales["is_sold_out"].astype(bool) & history
+    is_sold_out = (sales["sold_out_minute"] != NOT_SOLD_OUT) & history
     sold = np.nan_to_num(recorded)
     # A product marked sold out was on sale, whatever its count says.
     is_selling = (sold > 0) | is_sold_out
     is_introduced = np.logical_or.accumulate(sold > 0, axis=1)
-    is_scheduled = opening_calendar(sales.keys, sales.first_day, sales.days, opening, events)
-    places, of_place = _places(sales.keys)
+    is_scheduled = calendar.is_open[:, : sales.days]
+    places, of_place = places_of(sales.keys)
 
     sellers = _per_place(is_selling.astype(np.int32), of_place, len(places))
     last_sale = np.where(sellers > 0, np.arange(sales.days), -1).max(axis=1, initial=-1)
@@ -148,14 +140,24 @@ def _demand_panel(
     is_unknown = is_after[of_place] & is_scheduled & history
     is_inferred_closed = is_quiet[of_place] & is_scheduled & history & ~is_unknown
     is_open = is_scheduled & ~is_inferred_closed & ~is_unknown
+    sales_units = np.where(is_open & is_introduced & history, sold, np.nan)
+    demand_units, is_estimated = estimate_demand(
+        sales.keys,
+        (sales.first_day.weekday() + np.arange(sales.days)) % 7,
+        sales_units,
+        sales["sold_out_minute"],
+        profiles,
+    )
     panel = Panel(
         sales.keys,
         {
-            "demand_units": np.where(is_open & is_introduced & history, sold, np.nan),
+            "demand_units": demand_units,
+            "sales_units": sales_units,
             "is_open": is_open,
             "is_inferred_closed": is_inferred_closed,
             "is_unknown": is_unknown,
             "is_sold_out": is_sold_out,
+            "is_estimated": is_estimated,
         },
         sales.first_day,
     )
@@ -226,12 +228,6 @@ def _stale_sales(places: pd.DataFrame, last_sale: np.ndarray, silent_days: np.nd
     ]
 
 
-def _places(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The distinct locations, sorted, and the position of each series' location among them."""
-    of_place = keys.groupby(PLACE, sort=True).ngroup().to_numpy(dtype=np.intp)
-    return keys[PLACE].drop_duplicates().sort_values(PLACE, ignore_index=True), of_place
-
-
 def _per_place(counts: np.ndarray, of_place: np.ndarray, n_places: int) -> np.ndarray:
     """Sum (n, days) over the series of each location: (places, days)."""
     order = np.argsort(of_place, kind="stable")
@@ -239,21 +235,3 @@ def _per_place(counts: np.ndarray, of_place: np.ndarray, n_places: int) -> np.nd
     if not n_places:
         return np.zeros((0, counts.shape[1]), dtype=counts.dtype)
     return np.add.reduceat(counts[order], starts, axis=0)
-
-
-def _open_weekdays(keys: pd.DataFrame, opening: pd.DataFrame) -> np.ndarray:
-    """Whether each series' location opens on a weekday, shape (n, 7)."""
-    both = pd.concat([keys[PLACE].astype(object), opening[PLACE].astype(object)], ignore_index=True)
-    place = both.groupby(PLACE, sort=False).ngroup().to_numpy(dtype=np.intp)
-    opens = np.zeros((place.max(initial=-1) + 1, 7), dtype=bool)
-    opens[place[len(keys) :], opening["weekday"].to_numpy(dtype=np.intp)] = True
-    opens[~opens.any(axis=1)] = True
-    return opens[place[: len(keys)]]
-
-
-def _closures(events: pd.DataFrame, first_day: date, days: int) -> pd.DataFrame:
-    """The closures that touch the panel: tenant_id, location_id and product_id ('' for all), column."""
-    closures = events[events["kind"] == "closure"]
-    column = closures["business_date"].to_numpy().astype("datetime64[D]") - np.datetime64(first_day, "D")
-    frame = closures[SERIES].fillna({"location_id": "", "product_id": ""}).assign(column=column.astype(np.int64))
-    return frame[(frame["column"] >= 0) & (frame["column"] < days)]

@@ -1,12 +1,11 @@
-"""What each product will sell: simple rules that compete per tenant, and the spread that their errors show.
+"""What each product will sell: a tenant's model where one serves, else the best of the simple rules, and how sure that is.
 
-What belongs here: the candidate rules, their rolling backtest, the choice among them and the fallbacks. What does not:
-deciding which days of the past count (`planning.demand`) and the arithmetic of spreads (`planning.quantiles`).
-
-Every rule repeats by the week, so the code never asks which weekday a column is: histories are aligned to end on the
-last history day, and the seven columns before an origin are the slots of the seven days after it.
+What belongs here: who serves a series, the rules' rolling backtest and the choice among them, the fallbacks for products
+with little history. What does not: deciding which days of the past count (`planning.demand`), what a rule says
+(`planning.rules`), the model (`planning.boosting`), the arithmetic of spreads (`planning.quantiles`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,34 +13,36 @@ import numpy as np
 import pandas as pd
 
 from planning import quantiles
-from planning.demand import SERIES, invalid_quantities, is_history, run_days
+from planning.calendar import SERIES, Calendar
+from planning.champion import ServingModel
+from planning.demand import invalid_quantities, is_history, run_days
+from planning.features import Past, build_features
 from planning.frames import (
-    FORECAST_DAYS,
     PLAN_DAYS,
-    QUANTILE_LEVELS,
     Panel,
     PlanningError,
     exceptions_of,
     set_aside_of,
 )
+from planning.origins import MIN_OPEN_DAYS
+from planning.quantiles import SeriesSpread, Spread
+from planning.rules import (
+    BOOSTING,
+    CANDIDATES,
+    PROFILE_DAYS,
+    candidate_slots,
+    filled_slots,
+    last_same_weekday,
+    own_mean,
+)
 
 LINK = "forecasts"
-CANDIDATES = ("seasonal_naive", "weekday_mean_8w", "weekday_mean_x_level")
 OWN_MEAN = "own_mean"
 OWNER_ESTIMATE = "owner_estimate"
+ANALOGUE = "analogue"
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 """Raised whenever a rule, the choice among rules or the spread changes: stored forecasts tell how they were made."""
-
-PROFILE_DAYS = 56
-"""Days that a weekday mean looks back: eight of each weekday."""
-
-LEVEL_HALF_LIFE_DAYS = 3.0
-"""Weight of a day in the recent level, halved every so many days. A short memory is for demand that moves: on a seasonal
-shop 3 days beat 7 in summer (WAPE 0.335, 0.382) and lost in spring (0.398, 0.384), where the plain weekday mean won."""
-
-MIN_OPEN_DAYS = 7
-"""Open days that a series needs before a weekday rule is used for it."""
 
 BACKTEST_DAYS = 28
 BACKTEST_HORIZON_DAYS = 8
@@ -50,20 +51,18 @@ BACKTEST_HORIZON_DAYS = 8
 MIN_BACKTEST_DAYS = 14
 """Days on which a tenant's rules must have been tried before the best of them is trusted over seasonal naive."""
 
-UNMEASURED_WIDENING = 1.1
-WIDENING_LIMITS = (1.0, 1.5)
-"""An extended day is one week further off than its forecast day, and its spread is as much wider as errors one week
-further off were in the backtest, within these limits; 1.1 where that could not be measured."""
-
 
 @dataclass(frozen=True)
 class Forecasts:
     """Forecasts for PLAN_DAYS days from the plan date.
 
     panel: keys tenant_id, location_id, product_id, method, method_reason, model_version, last_history_on (date, None
-    without history); `mean_units` (n, 14), `quantile_units` (n, 14, 9), `is_open` (n, 14). Closed days are 0. Series
-    that nothing is known of are not in it; each has an exception.
-    backtest: tenant_id, method, rows, wape_pct, bias_pct (NaN where undefined), is_champion.
+    without history), volume_class (0, the slowest quarter of its tenant's series, to 3); `mean_units` (n, 14),
+    `quantile_units` (n, 14, 9), `is_open` (n, 14). Closed days are 0. The mean is that of the curve through the quantiles;
+    `raw_mean_units` (n, 14) is what the rule or model said before its recent mean error was taken off. Series that nothing
+    is known of are not in it; each has an exception.
+    backtest: of the rules, for tenants without a model: tenant_id, method, rows, wape_pct, bias_pct (NaN where
+    undefined), is_champion.
     """
 
     panel: Panel
@@ -73,53 +72,76 @@ class Forecasts:
 
 
 def forecast_demand(
-    history: Panel, is_open: np.ndarray, products: pd.DataFrame, tenants: pd.DataFrame, plan_date: date
+    history: Panel,
+    calendar: Calendar,
+    products: pd.DataFrame,
+    tenants: pd.DataFrame,
+    plan_date: date,
+    models: Mapping[str, ServingModel] | None = None,
 ) -> Forecasts:
     """Forecast demand per series for the 14 days from plan_date, from history before each tenant's run date.
 
     history: keys tenant_id, location_id, product_id; `demand_units` (n, days), NaN where a day does not count.
-    is_open: (n, 14), whether the series is on sale on plan_date + 0 … 13. products: tenant_id, product_id,
-    daily_estimate_units (NaN unknown). tenants: tenant_id, run_date.
+    calendar: of the same series, from the history's first day through plan_date + 13 at least. products: tenant_id,
+    product_id, daily_estimate_units (NaN unknown). tenants: tenant_id, run_date. models: tenant_id -> what serves it.
 
-    Each tenant uses the candidate with the lowest WAPE over the last 28 days, seasonal naive where it ties. A series
-    with fewer than 7 open days uses its own mean, one without any the owner's estimate. Raises PlanningError when a
-    tenant is unknown, a run date lies after the plan date, or is_open does not fit.
+    A tenant without a model uses the rule with the lowest WAPE over the last 28 days, seasonal naive where it ties. A
+    series with fewer than 7 open days uses its own mean, one without any the owner's estimate, else what the product
+    sells at the tenant's other locations. Raises PlanningError when a tenant is unknown, a run date lies after the plan
+    date, or the calendar does not fit.
     """
-    if is_open.shape != (len(history), PLAN_DAYS):
-        raise PlanningError(f"is_open has shape {is_open.shape}, expected ({len(history)}, {PLAN_DAYS}).")
+    models = models or {}
+    if len(calendar.place) != len(history) or calendar.first_day != history.first_day:
+        raise PlanningError(
+            f"The calendar of {len(calendar.place)} series from {calendar.first_day} does not fit the history of "
+            f"{len(history)} from {history.first_day}."
+        )
     set_aside = _set_aside(history, products, tenants)
     kept = np.nonzero(~history.keys["tenant_id"].isin(set_aside["tenant_id"]).to_numpy())[0]
     # Sums depend on the order of their terms: one order for every batch keeps a tenant's forecast the same to the bit.
     order = kept[np.lexsort([history.keys[name].to_numpy(dtype=object)[kept] for name in reversed(SERIES)])]
-    series = _Series.of(history.select(order), products, tenants, plan_date)
-    backtest = _Backtest.of(series)
-    panel, is_known = _forecast(series, backtest, is_open[order], plan_date)
+    ordered, calendar = history.select(order), calendar.select(order)
+    series = Series.of(ordered, products, tenants, plan_date)
+    mean = own_mean(series.demand, series.last_seen, series.days)
+    made = _Made.empty(quantiles.volume_classes(series.tenant, mean))
+    has_model = np.isin(series.tenant_ids, list(models))[series.tenant]
+    by_rule = np.nonzero(~has_model)[0]
+    rule_series = series.select(by_rule)
+    backtest = RuleBacktest.of(rule_series)
+    _by_rules(made, by_rule, rule_series, backtest)
+    by_model = np.nonzero(has_model & (series.open_days[:, -1] >= MIN_OPEN_DAYS))[0]
+    _by_models(made, by_model, series, ordered, calendar, models)
+    is_known = _with_little_history(made, series)
+    is_open = calendar.window(plan_date, PLAN_DAYS).is_open
+    panel = _panel(made, series, is_open, is_known, plan_date)
     return Forecasts(
         panel=panel.select(np.argsort(order[is_known], kind="stable")),
-        backtest=backtest.frame(series.tenant_ids),
+        backtest=backtest.frame(rule_series.tenant_ids),
         exceptions=_no_history(history.keys.iloc[np.sort(order[~is_known])], history.days),
         set_aside=set_aside,
     )
 
 
 @dataclass(frozen=True)
-class _Series:
+class Series:
     """Histories in one order, aligned so that the last column is each tenant's last history day.
 
     demand, last_seen: (n, days), days a multiple of 7; last_seen holds the value of the last open same weekday.
+    lead_days: from the run date to the plan date; behind_days: from the history panel's last day back to the tenant's.
     """
 
     keys: pd.DataFrame
     tenant: np.ndarray
     tenant_ids: np.ndarray
     lead_days: np.ndarray
+    behind_days: np.ndarray
     demand: np.ndarray
     last_seen: np.ndarray
     open_days: np.ndarray
     estimate_units: np.ndarray
 
     @classmethod
-    def of(cls, history: Panel, products: pd.DataFrame, tenants: pd.DataFrame, plan_date: date) -> "_Series":
+    def of(cls, history: Panel, products: pd.DataFrame, tenants: pd.DataFrame, plan_date: date) -> "Series":
         run_day = run_days(history.keys, tenants)
         lead_days = np.datetime64(plan_date, "D").astype(np.int64) - run_day
         if (lead_days < 0).any():
@@ -134,10 +156,26 @@ class _Series:
             tenant=tenant,
             tenant_ids=np.asarray(tenant_ids, dtype=object),
             lead_days=lead_days,
+            behind_days=history.days - (run_day - np.datetime64(history.first_day, "D").astype(np.int64)),
             demand=demand,
             last_seen=last_same_weekday(demand),
             open_days=np.cumsum(~np.isnan(demand), axis=1, dtype=np.int32),
             estimate_units=_estimates(history.keys, products),
+        )
+
+    def select(self, rows: np.ndarray) -> "Series":
+        """The series at these positions, ascending."""
+        kept, tenant = np.unique(self.tenant[rows], return_inverse=True)
+        return Series(
+            keys=self.keys.iloc[rows].reset_index(drop=True),
+            tenant=tenant,
+            tenant_ids=self.tenant_ids[kept],
+            lead_days=self.lead_days[rows],
+            behind_days=self.behind_days[rows],
+            demand=self.demand[rows],
+            last_seen=self.last_seen[rows],
+            open_days=self.open_days[rows],
+            estimate_units=self.estimate_units[rows],
         )
 
     def __len__(self) -> int:
@@ -149,7 +187,7 @@ class _Series:
 
 
 @dataclass(frozen=True)
-class _Backtest:
+class RuleBacktest:
     """How the candidates did on the last 28 days, each row a series, an origin and a target on an open day.
 
     rows, actual_units, open_days (distinct target days): (tenants,). wape, bias: (candidates, tenants), shares, NaN
@@ -167,10 +205,10 @@ class _Backtest:
     widening: np.ndarray
 
     @classmethod
-    def of(cls, series: _Series) -> "_Backtest":
+    def of(cls, series: Series) -> "RuleBacktest":
         per_tenant = _PerTenant(series.tenant, len(series.tenant_ids))
         origins = range(series.days - BACKTEST_DAYS, series.days)
-        slots = {end: _filled_slots(series, end) for end in origins}
+        slots = {end: filled_slots(series.demand, series.last_seen, end) for end in origins}
         rows, actual = np.zeros(len(series)), np.zeros(len(series))
         error, bias = np.zeros((len(CANDIDATES), len(series))), np.zeros((len(CANDIDATES), len(series)))
         is_tried = np.zeros((len(series), BACKTEST_DAYS), dtype=bool)
@@ -240,201 +278,159 @@ class _PerTenant:
         return np.logical_or.reduceat(flags, np.searchsorted(self.tenant, np.arange(self.n_tenants)), axis=0)
 
 
-def candidate_slots(demand: np.ndarray, last_seen: np.ndarray, end: int) -> np.ndarray:
-    """What each candidate says after column end - 1: (candidates, n, 7), slot h - 1 for the day h (or h + 7) days on.
-
-    demand, last_seen: (n, days), end at least 56. NaN where a candidate has no open day to go by. The recent level is
-    demand over what the weekday profile would have said of the same days, both weighted by a half-life of 3 days.
-    """
-    recent = demand[:, end - PROFILE_DAYS : end]
-    is_known = ~np.isnan(recent)
-    units = np.where(is_known, recent, 0.0)
-    by_week = (len(demand), PROFILE_DAYS // 7, 7)
-    counts = is_known.reshape(by_week).sum(axis=1)
-    profile = units.reshape(by_week).sum(axis=1) / np.maximum(counts, 1)
-    weights = 0.5 ** (np.arange(PROFILE_DAYS)[::-1] / LEVEL_HALF_LIFE_DAYS)
-    usual = (np.where(is_known, np.tile(profile, PROFILE_DAYS // 7), 0.0) * weights).sum(axis=1)
-    level = np.where(usual > 0, (units * weights).sum(axis=1) / np.where(usual > 0, usual, 1.0), 1.0)
-    profile = np.where(counts > 0, profile, np.nan)
-    return np.stack([last_seen[:, end - 7 : end], profile, profile * level[:, None]])
-
-
-def last_same_weekday(demand: np.ndarray) -> np.ndarray:
-    """Each missing day replaced by the last known same weekday before it, which is the seasonal naive of that day.
-
-    demand: (n, days), NaN where missing. Returns (n, days), NaN where there is no such day before.
-    """
-    filled = demand.copy()
-    for week in range(7, demand.shape[1], 7):
-        days = filled[:, week : week + 7]
-        days[...] = np.where(np.isnan(days), filled[:, week - 7 : week][:, : days.shape[1]], days)
-    return filled
-
-
-def own_mean(demand: np.ndarray, last_seen: np.ndarray, end: int) -> np.ndarray:
-    """Mean of the open days among the 56 before column end, else of the last known week; NaN without history: (n,)."""
-    recent = _mean(demand[:, end - PROFILE_DAYS : end])
-    return np.where(np.isnan(recent), _mean(last_seen[:, end - 7 : end]), recent)
-
-
 def over_plan_days(slots: np.ndarray, lead_days: np.ndarray) -> np.ndarray:
     """Weekly slots (n, 7) after the last history day, laid over the 14 days from the plan date: (n, 14)."""
     return np.take_along_axis(slots, (lead_days[:, None] + np.arange(PLAN_DAYS)) % 7, axis=1)
 
 
-def _mean(units: np.ndarray) -> np.ndarray:
-    is_known = ~np.isnan(units)
-    counts = is_known.sum(axis=1)
-    return np.where(counts > 0, np.where(is_known, units, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+@dataclass(frozen=True)
+class _Made:
+    """What has been decided of each series, before closed days and the curve: one row per series, filled in place.
+
+    volume_class: (n,). mean_units: (n, 14), as the rule or model said; spread: of the series; method, reason, version:
+    text, (n,).
+    """
+
+    volume_class: np.ndarray
+    mean_units: np.ndarray
+    spread: SeriesSpread
+    method: np.ndarray
+    reason: np.ndarray
+    version: np.ndarray
+
+    @classmethod
+    def empty(cls, volume_class: np.ndarray) -> "_Made":
+        n = len(volume_class)
+        text = [np.full(n, "", dtype=object) for _ in range(3)]
+        return cls(volume_class, np.full((n, PLAN_DAYS), np.nan), SeriesSpread.assumed(n), *text)
 
 
-def _filled_slots(series: _Series, end: int) -> np.ndarray:
-    """Candidates at an origin, with the series' own mean where one has nothing to go by."""
-    slots = candidate_slots(series.demand, series.last_seen, end)
-    return np.where(np.isnan(slots), own_mean(series.demand, series.last_seen, end)[:, None], slots)
-
-
-def _targets(series: _Series, end: int, after: int, until: int) -> tuple[np.ndarray, np.ndarray]:
-    """Demand of the days more than `after` and up to `until` days after an origin, and which of them are compared."""
-    units = series.demand[:, end + after : end + until]
-    return units, ~np.isnan(units) & (series.open_days[:, end - 1] >= MIN_OPEN_DAYS)[:, None]
-
-
-def _by_horizon(slots: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Weekly slots repeated over as many days as `units` has."""
-    return slots[:, np.arange(units.shape[1]) % 7]
-
-
-def _residuals(series: _Series, chosen: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Scaled residuals of the chosen forecasts and the series of each."""
-    values, rows = [np.empty(0)], [np.empty(0, dtype=np.int64)]
-    for end, slots in chosen.items():
-        units, counts = _targets(series, end, 0, BACKTEST_HORIZON_DAYS)
-        forecast = _by_horizon(slots, units)
-        values.append(((units - forecast) / quantiles.scale_units(forecast))[counts])
-        rows.append(np.nonzero(counts)[0])
-    return np.concatenate(values), np.concatenate(rows)
-
-
-def _widening(series: _Series, chosen: dict[int, np.ndarray], per_tenant: _PerTenant) -> np.ndarray:
-    """How much larger errors are a week further off, per tenant: the same forecasts against days 1 to 7 and 8 to 14."""
-    near, far, pairs = np.zeros(len(series)), np.zeros(len(series)), np.zeros(len(series))
-    for end, slots in chosen.items():
-        later, later_counts = _targets(series, end, 7, 14)
-        width = later.shape[1]
-        units, counts = _targets(series, end, 0, width)
-        both = counts & later_counts
-        near += np.where(both, np.abs(units - slots[:, :width]), 0.0).sum(axis=1)
-        far += np.where(both, np.abs(later - slots[:, :width]), 0.0).sum(axis=1)
-        pairs += both.sum(axis=1)
-    near_sum, far_sum = per_tenant.sum(near), per_tenant.sum(far)
-    is_measured = (per_tenant.sum(pairs) >= quantiles.MIN_RESIDUALS) & (near_sum > 0)
-    ratio = np.where(is_measured, far_sum / np.where(is_measured, near_sum, 1.0), UNMEASURED_WIDENING)
-    return np.clip(ratio, *WIDENING_LIMITS)
-
-
-def _forecast(series: _Series, backtest: _Backtest, is_open: np.ndarray, plan_date: date) -> tuple[Panel, np.ndarray]:
-    """The forecasts of the series that something is known of, and which those are."""
-    end = series.days
-    open_days = series.open_days[:, -1]
-    by_rule = open_days >= MIN_OPEN_DAYS
-    by_mean = (open_days > 0) & ~by_rule
-    is_known = (open_days > 0) | ~np.isnan(series.estimate_units)
+def _by_rules(made: _Made, rows: np.ndarray, series: "Series", backtest: "RuleBacktest") -> None:
+    """Fill the series of tenants that no model serves."""
+    if not len(rows):
+        return
     champion = backtest.champion[series.tenant]
-    mean = own_mean(series.demand, series.last_seen, end)
+    slots = candidate_slots(series.demand, series.last_seen, series.days)[champion, np.arange(len(series))]
+    mean = own_mean(series.demand, series.last_seen, series.days)
+    units = over_plan_days(slots, series.lead_days)
+    is_patched = np.isnan(units).any(axis=1)
+    made.mean_units[rows] = np.where(np.isnan(units), mean[:, None], units)
 
-    rule = candidate_slots(series.demand, series.last_seen, end)[champion, np.arange(len(series))]
-    flat = np.where(by_mean, mean, series.estimate_units)[:, None]
-    slots = np.where(by_rule[:, None], np.where(np.isnan(rule), mean[:, None], rule), flat)
-    mean_units = np.where(is_open, over_plan_days(slots, series.lead_days), 0.0)[is_known]
-    quantile_units, spread, counts = _spread(
-        series, backtest, volume_units=mean, by_rule=by_rule, mean_units=mean_units, is_known=is_known
+    volume_class = made.volume_class[rows]
+    n_tenants = len(series.tenant_ids)
+    # Residuals come by origin; a tenant's lie together once they are in the order of its series.
+    by_series = np.argsort(backtest.residual_series, kind="stable")
+    residuals, of_series = backtest.residuals[by_series], backtest.residual_series[by_series]
+    starts = np.searchsorted(of_series, np.searchsorted(series.tenant, np.arange(n_tenants + 1)))
+    for tenant in np.flatnonzero(backtest.is_conclusive):
+        own = slice(starts[tenant], starts[tenant + 1])
+        of_tenant = series.tenant == tenant
+        spread = Spread.of(residuals[own], volume_class[of_series[own]], float(backtest.widening[tenant]))
+        made.spread.put(rows[of_tenant], spread.of_classes(volume_class[of_tenant]))
+    names = np.array(CANDIDATES, dtype=object)
+    made.method[rows] = names[champion]
+    made.version[rows] = (names + f"@{RULE_VERSION}")[champion]
+    reasons = np.array([_rule_reason(backtest, tenant) for tenant in range(n_tenants)], dtype=object)
+    patched = np.where(is_patched, "; own mean on weekdays without history", "").astype(object)
+    made.reason[rows] = reasons[series.tenant] + patched
+
+
+def _by_models(
+    made: _Made,
+    rows: np.ndarray,
+    series: "Series",
+    history: Panel,
+    calendar: Calendar,
+    models: Mapping[str, ServingModel],
+) -> None:
+    """Fill the series of tenants that a model serves: features of all of them at once, then a prediction per tenant."""
+    if not len(rows):
+        return
+    origin = history.days - series.behind_days[rows] - 1
+    past = Past.of(history["demand_units"], calendar, int(origin.min()))
+    horizon = series.lead_days[rows, None] + 1 + np.arange(PLAN_DAYS)
+    features = build_features(past, rows, origin, horizon)
+    values = features.values.reshape(len(rows), PLAN_DAYS, -1)
+    starts = np.flatnonzero(np.diff(series.tenant[rows], prepend=-1))
+    for first, last in zip(starts, [*starts[1:], len(rows)], strict=True):
+        serving = models[series.tenant_ids[series.tenant[rows[first]]]]
+        own = rows[first:last]
+        shares = serving.model.predict(values[first:last].reshape(-1, values.shape[2]))
+        made.mean_units[own] = shares.reshape(-1, PLAN_DAYS) * features.level_units[first:last, None]
+        spread = Spread.from_json(serving.spread)
+        if spread is not None:
+            made.spread.put(own, spread.of_classes(made.volume_class[own]))
+        made.method[own] = BOOSTING
+        made.version[own] = serving.label
+        made.reason[own] = serving.backtest_reason
+
+
+def _with_little_history(made: _Made, series: "Series") -> np.ndarray:
+    """Fill the series with fewer than MIN_OPEN_DAYS open days; returns which series anything is known of."""
+    open_days = series.open_days[:, -1]
+    mean = own_mean(series.demand, series.last_seen, series.days)
+    analogue = _analogues(series, mean)
+    is_new = open_days < MIN_OPEN_DAYS
+    has_days = is_new & (open_days > 0)
+    has_estimate = is_new & ~has_days & ~np.isnan(series.estimate_units)
+    has_analogue = is_new & ~has_days & ~has_estimate & ~np.isnan(analogue)
+    made.spread.put(is_new, SeriesSpread.assumed(int(is_new.sum())))
+    for rows, units, method, reason in (
+        (has_days, mean, OWN_MEAN, f"fewer than {MIN_OPEN_DAYS} open days of history: their mean"),
+        (has_estimate, series.estimate_units, OWNER_ESTIMATE, "no history: the owner's estimate per day"),
+        (has_analogue, analogue, ANALOGUE, "no history: what it sells at the other locations, by their size"),
+    ):
+        made.mean_units[rows] = units[rows, None]
+        made.method[rows] = method
+        made.version[rows] = f"{method}@{RULE_VERSION}"
+        made.reason[rows] = reason
+    return ~is_new | has_days | has_estimate | has_analogue
+
+
+def _analogues(series: "Series", mean_units: np.ndarray) -> np.ndarray:
+    """What each product sells a day at the tenant's other locations, scaled by the size of this one: (n,), NaN if nowhere.
+
+    A location without any history is taken to be as large as the others are on average.
+    """
+    frame = series.keys.assign(units=mean_units)
+    is_sold = frame["units"].notna()
+    sizes = frame[is_sold].groupby(["tenant_id", "location_id"])["units"].sum().rename("size").reset_index()
+    sold = frame[is_sold].merge(sizes, on=["tenant_id", "location_id"])
+    of_product = sold.groupby(["tenant_id", "product_id"])[["units", "size"]].mean().reset_index()
+    joined = (
+        frame[SERIES]
+        .merge(of_product, on=["tenant_id", "product_id"], how="left")
+        .merge(sizes.rename(columns={"size": "own_size"}), on=["tenant_id", "location_id"], how="left")
     )
+    scale = np.where((joined["own_size"] > 0) & (joined["size"] > 0), joined["own_size"] / joined["size"], 1.0)
+    return joined["units"].to_numpy(dtype=float) * scale
 
-    method = np.where(by_rule, champion, np.where(by_mean, len(CANDIDATES), len(CANDIDATES) + 1))
-    is_patched = by_rule & (np.isnan(over_plan_days(rule, series.lead_days)) & is_open).any(axis=1)
-    names = np.array([*CANDIDATES, OWN_MEAN, OWNER_ESTIMATE], dtype=object)
+
+def _panel(made: _Made, series: "Series", is_open: np.ndarray, is_known: np.ndarray, plan_date: date) -> Panel:
+    """Means and quantiles of the series that something is known of; a closed day has neither."""
+    raw, spread, is_open = made.mean_units[is_known], made.spread.select(is_known), is_open[is_known]
+    mean_units, quantile_units = quantiles.forecast_curve(raw, spread)
     run_date = np.datetime64(plan_date, "D") - series.lead_days
-    last_history_on = pd.Series(run_date - 1).dt.date.where(open_days > 0, None)
-    reasons = _reasons(backtest, series.tenant, method=method, is_patched=is_patched, spread=spread, counts=counts)
+    last_history_on = pd.Series(run_date - 1).dt.date.where(series.open_days[:, -1] > 0, None)
+    told = [_spread_reason(source, count) for source, count in zip(spread.source, spread.counts, strict=True)]
     keys = series.keys[is_known].assign(
-        method=pd.array(names[method[is_known]], dtype="str"),
-        method_reason=pd.array(reasons[is_known], dtype="str"),
-        model_version=pd.array((names + f"@{RULE_VERSION}")[method[is_known]], dtype="str"),
+        method=pd.array(made.method[is_known], dtype="str"),
+        method_reason=pd.array(made.reason[is_known] + np.array(told, dtype=object), dtype="str"),
+        model_version=pd.array(made.version[is_known], dtype="str"),
         last_history_on=last_history_on.to_numpy(dtype=object)[is_known],
+        volume_class=made.volume_class[is_known],
     )
     values = {
-        "mean_units": mean_units,
-        # The smallest scale gives even a mean of 0 a spread, which a closed day must not have.
-        "quantile_units": np.where(is_open[is_known][:, :, None], quantile_units, 0.0),
-        "is_open": is_open[is_known],
+        "mean_units": np.where(is_open, mean_units, 0.0),
+        "raw_mean_units": np.where(is_open, raw, 0.0),
+        "quantile_units": np.where(is_open[:, :, None], quantile_units, 0.0),
+        "is_open": is_open,
     }
-    return Panel(keys.reset_index(drop=True), values, plan_date), is_known
+    return Panel(keys.reset_index(drop=True), values, plan_date)
 
 
-def _spread(
-    series: _Series,
-    backtest: _Backtest,
-    *,
-    volume_units: np.ndarray,
-    by_rule: np.ndarray,
-    mean_units: np.ndarray,
-    is_known: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quantiles of the known series, and of every series where they come from (0 class, 1 tenant, 2 assumed) and of how
-    many residuals."""
-    n_tenants = len(series.tenant_ids)
-    group = series.tenant * quantiles.VOLUME_CLASSES + quantiles.volume_classes(series.tenant, volume_units)
-    by_class, class_counts = quantiles.grouped_quantiles(
-        backtest.residuals, group[backtest.residual_series], n_tenants * quantiles.VOLUME_CLASSES
-    )
-    by_tenant, tenant_counts = quantiles.grouped_quantiles(
-        backtest.residuals, series.tenant[backtest.residual_series], n_tenants
-    )
-    is_tried = by_rule & backtest.is_conclusive[series.tenant]
-    has_class = is_tried & (class_counts[group] >= quantiles.MIN_RESIDUALS)
-    has_tenant = is_tried & (tenant_counts[series.tenant] >= quantiles.MIN_RESIDUALS)
-    spread = np.where(has_class, 0, np.where(has_tenant, 1, 2))
-    counts = np.where(has_class, class_counts[group], np.where(has_tenant, tenant_counts[series.tenant], 0))
-
-    residuals = np.where(has_class[:, None], by_class[group], by_tenant[series.tenant])[is_known]
-    is_assumed = spread[is_known] == 2
-    units = np.empty((*mean_units.shape, len(QUANTILE_LEVELS)))
-    units[~is_assumed] = quantiles.residual_spread(mean_units[~is_assumed], residuals[~is_assumed])
-    units[is_assumed] = quantiles.assumed_spread(mean_units[is_assumed])
-    widening = backtest.widening[series.tenant[is_known]][:, None, None]
-    mean = mean_units[:, :, None]
-    units[:, FORECAST_DAYS:] = mean[:, FORECAST_DAYS:] + widening * (units - mean)[:, FORECAST_DAYS:]
-    return quantiles.orderly(units, mean_units), spread, counts
-
-
-def _reasons(
-    backtest: _Backtest,
-    tenant: np.ndarray,
-    *,
-    method: np.ndarray,
-    is_patched: np.ndarray,
-    spread: np.ndarray,
-    counts: np.ndarray,
-) -> np.ndarray:
-    """Why each series has its method and its spread, written once per distinct combination."""
-    combinations, row = np.unique(
-        np.stack([tenant, method, is_patched, spread, counts], axis=1), axis=0, return_inverse=True
-    )
-    texts = [
-        _method_reason(backtest, of_tenant, of_method)
-        + ("; own mean on weekdays without history" if patched else "")
-        + _spread_reason(of_spread, count)
-        for of_tenant, of_method, patched, of_spread, count in combinations.tolist()
-    ]
-    return np.array(texts, dtype=object)[row]
-
-
-def _method_reason(backtest: _Backtest, tenant: int, method: int) -> str:
-    if method == len(CANDIDATES):
-        return f"fewer than {MIN_OPEN_DAYS} open days of history: their mean"
-    if method > len(CANDIDATES):
-        return "no history: the owner's estimate per day"
+def _rule_reason(backtest: "RuleBacktest", tenant: int) -> str:
+    method = int(backtest.champion[tenant])
     if not backtest.is_conclusive[tenant]:
         return (
             f"{CANDIDATES[method]} until the rules can be compared on {MIN_BACKTEST_DAYS} days, "
@@ -449,10 +445,51 @@ def _method_reason(backtest: _Backtest, tenant: int, method: int) -> str:
     return f"WAPE {wapes[method]:.1f} % over the last {BACKTEST_DAYS} days ({others})"
 
 
-def _spread_reason(spread: int, count: int) -> str:
-    if spread == 2:
+def _spread_reason(source: int, count: int) -> str:
+    if source == quantiles.ASSUMED:
         return f"; spread assumed: counting noise and {quantiles.ASSUMED_CV:.0%} error of the mean"
-    return f"; spread from {count} residuals of " + ("its volume class" if spread == 0 else "all products")
+    return f"; spread from {count} residuals of " + (
+        "its volume class" if source == quantiles.OF_CLASS else "all products"
+    )
+
+
+def _targets(series: Series, end: int, after: int, until: int) -> tuple[np.ndarray, np.ndarray]:
+    """Demand of the days more than `after` and up to `until` days after an origin, and which of them are compared."""
+    units = series.demand[:, end + after : end + until]
+    return units, ~np.isnan(units) & (series.open_days[:, end - 1] >= MIN_OPEN_DAYS)[:, None]
+
+
+def _by_horizon(slots: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Weekly slots repeated over as many days as `units` has."""
+    return slots[:, np.arange(units.shape[1]) % 7]
+
+
+def _residuals(series: Series, chosen: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled residuals of the chosen forecasts and the series of each."""
+    values, rows = [np.empty(0)], [np.empty(0, dtype=np.int64)]
+    for end, slots in chosen.items():
+        units, counts = _targets(series, end, 0, BACKTEST_HORIZON_DAYS)
+        forecast = _by_horizon(slots, units)
+        values.append(((units - forecast) / quantiles.scale_units(forecast))[counts])
+        rows.append(np.nonzero(counts)[0])
+    return np.concatenate(values), np.concatenate(rows)
+
+
+def _widening(series: Series, chosen: dict[int, np.ndarray], per_tenant: _PerTenant) -> np.ndarray:
+    """How much larger errors are a week further off, per tenant: the same forecasts against days 1 to 7 and 8 to 14."""
+    near, far, pairs = np.zeros(len(series)), np.zeros(len(series)), np.zeros(len(series))
+    for end, slots in chosen.items():
+        later, later_counts = _targets(series, end, 7, 14)
+        width = later.shape[1]
+        units, counts = _targets(series, end, 0, width)
+        both = counts & later_counts
+        near += np.where(both, np.abs(units - slots[:, :width]), 0.0).sum(axis=1)
+        far += np.where(both, np.abs(later - slots[:, :width]), 0.0).sum(axis=1)
+        pairs += both.sum(axis=1)
+    near_sum, far_sum = per_tenant.sum(near), per_tenant.sum(far)
+    is_measured = (per_tenant.sum(pairs) >= quantiles.MIN_RESIDUALS) & (near_sum > 0)
+    ratio = np.where(is_measured, far_sum / np.where(is_measured, near_sum, 1.0), quantiles.UNMEASURED_WIDENING)
+    return np.clip(ratio, *quantiles.WIDENING_LIMITS)
 
 
 def _aligned(history: Panel, run_day: np.ndarray) -> np.ndarray:

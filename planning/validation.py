@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from planning.demand import PLACE, SERIES
-from planning.forecasting import last_same_weekday
-from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel, set_aside_of
+from planning.calendar import PLACE, SERIES
+from planning.frames import FORECAST_DAYS, PLAN_DAYS, QUANTILE_LEVELS, Panel, set_aside_of
 from planning.keys import distinct, positions
+from planning.quantiles import scale_units
+from planning.rules import BOOSTING, last_same_weekday
+from planning.scoring import defined, pinball_units, point_measures, point_metrics, r2_of
 
 LINK = "validation_metrics"
 
@@ -26,9 +28,6 @@ SALES_DAYS = PLAN_DAYS + SCALE_DAYS + 8
 SCOPES: dict[str, tuple[str, ...]] = {"overall": (), "location": ("location_id",), "product": ("product_id",)}
 """What each scope tells apart, beside tenant and days ahead."""
 
-MIN_R2_ROWS = 14
-"""R2 of fewer points is noise that looks like a finding."""
-
 ROW_COLUMNS = (
     "tenant_id",
     "location_id",
@@ -40,6 +39,10 @@ ROW_COLUMNS = (
     "actual_units",
     "naive_units",
     "scale_units",
+    "method",
+    "raw_mean_units",
+    "volume_class",
+    "is_sold_out",
 )
 
 METRIC_COLUMNS = (
@@ -81,12 +84,13 @@ def rows_to_score(forecasts: pd.DataFrame, sales: Panel) -> pd.DataFrame:
     """Each forecast of a finished day beside what was sold and what seasonal naive would have said: ROW_COLUMNS.
 
     forecasts: tenant_id, location_id, product_id, days_ahead, run_date (date), mean_units, quantile_units (array of 9),
-    is_open, is_replayed. sales: keys tenant_id, location_id, product_id and has_begun (it sold before the panel's first
-    day); `sold_units` (n, SALES_DAYS), NaN where nothing was recorded, the finished day last.
+    is_open, is_replayed, method, raw_mean_units, volume_class (NaN: made before it was kept), is_sold_out. sales: keys
+    tenant_id, location_id, product_id and has_begun (it sold before the panel's first day); `sold_units` (n, SALES_DAYS),
+    NaN where nothing was recorded, the finished day last.
 
     actual_units is 0 for a product without a record although its location sold something, NaN where the location sold
     nothing; a day that was forecast closed and sold nothing is left out. naive_units is the last same weekday before the
-    run date on which the location sold something, as `planning.forecasting.last_same_weekday`. scale_units is the mean
+    run date on which the location sold something, as `planning.rules.last_same_weekday`. scale_units is the mean
     absolute difference of same weekdays in successive weeks over the SCALE_DAYS before the run date, the in-sample error
     of that rule (Hyndman and Koehler, 2006). Both are NaN where the series had not begun.
     """
@@ -133,6 +137,31 @@ def _scale_units(units: np.ndarray, run_column: np.ndarray) -> np.ndarray:
     change = np.where(is_within, np.abs(units[:, 7:] - units[:, :-7]), np.nan)
     pairs = (~np.isnan(change)).sum(axis=1)
     return np.where(pairs > 0, np.nansum(change, axis=1) / np.maximum(pairs, 1), np.nan)
+
+
+def live_residuals(rows: pd.DataFrame) -> pd.DataFrame:
+    """The scaled residuals of the models' forecasts, by which the next ones are spread: tenant_id, volume_class, residual.
+
+    rows: as of `rows_to_score`. Only what a model forecast within its horizon and before the day began counts, and a
+    product that sold out says nothing of the demand that was left.
+    """
+    chosen = rows[
+        (rows["method"] == BOOSTING)
+        & (rows["days_ahead"] < FORECAST_DAYS)
+        & rows["actual_units"].notna()
+        & rows["volume_class"].notna()
+        & ~rows["is_replayed"].astype(bool)
+        & ~rows["is_sold_out"].astype(bool)
+    ]
+    raw = chosen["raw_mean_units"].to_numpy(dtype=float)
+    residual = (chosen["actual_units"].to_numpy(dtype=float) - raw) / scale_units(raw)
+    return pd.DataFrame(
+        {
+            "tenant_id": chosen["tenant_id"].to_numpy(),
+            "volume_class": chosen["volume_class"].to_numpy(dtype=np.int64),
+            "residual": residual,
+        }
+    )
 
 
 def validate_forecasts(rows: pd.DataFrame) -> Validation:
@@ -187,27 +216,15 @@ def _measures(rows: pd.DataFrame) -> pd.DataFrame:
     )
     quantile = np.stack(rows["quantile_units"].to_list()).astype(np.float64)
     is_used = ~np.isnan(actual)
-    has_scale = is_used & (scale > 0)
-    error = forecast - actual
-    level = np.array(QUANTILE_LEVELS)
-    shortfall = actual[:, None] - quantile
-    pinball = np.maximum(level * shortfall, (level - 1) * shortfall).mean(axis=1)
+    pinball = pinball_units(actual[:, None], quantile, np.array(QUANTILE_LEVELS)).mean(axis=1)
     columns = {
-        "rows_used": is_used,
-        "rows_zero": is_used & (actual == 0),
+        **point_measures(forecast, actual, scale),
         "rows_without_actual": ~is_used,
-        "forecast_units": np.where(is_used, forecast, 0.0),
-        "actual_units": np.where(is_used, actual, 0.0),
-        "absolute": np.where(is_used, np.abs(error), 0.0),
-        "squared": np.where(is_used, error**2, 0.0),
-        "relative": np.where(is_used & (actual > 0), np.abs(error) / np.where(actual > 0, actual, 1.0), 0.0),
-        "scaled_rows": has_scale,
-        "scaled": np.where(has_scale, np.abs(error) / np.where(has_scale, scale, 1.0), 0.0),
         "pinball": np.where(is_used, pinball, 0.0),
         "naive_rows": is_used & ~np.isnan(naive),
         "naive_absolute": np.where(is_used & ~np.isnan(naive), np.abs(naive - actual), 0.0),
     }
-    covered = {f"covered_{n}": is_used & (shortfall[:, n] <= 0) for n in range(len(level))}
+    covered = {f"covered_{n}": is_used & (actual <= quantile[:, n]) for n in range(len(QUANTILE_LEVELS))}
     frame = pd.DataFrame({**columns, **covered}, index=rows.index)
     return frame.astype({name: np.int64 for name in frame if frame[name].dtype == bool})
 
@@ -216,47 +233,22 @@ def _scope_metrics(rows: pd.DataFrame, measures: pd.DataFrame, scope: str) -> pd
     by = ["tenant_id", *SCOPES[scope], "days_ahead"]
     grouped = measures.groupby([rows[name] for name in by], sort=True)
     sums = grouped.sum()
-    used, sold = _defined(sums["rows_used"]), _defined(sums["actual_units"])
-    wape = 100 * sums["absolute"] / sold
-    metrics = pd.DataFrame(
-        {
-            "scope": scope,
-            "is_replayed": rows["is_replayed"].astype(bool).groupby([rows[name] for name in by], sort=True).any(),
-            "rows_used": sums["rows_used"],
-            "rows_zero": sums["rows_zero"],
-            "rows_without_actual": sums["rows_without_actual"],
-            "forecast_units": sums["forecast_units"],
-            "actual_units": sums["actual_units"],
-            "mae_units": sums["absolute"] / used,
-            "rmse_units": np.sqrt(sums["squared"] / used),
-            "mape_pct": 100 * sums["relative"] / _defined(sums["rows_used"] - sums["rows_zero"]),
-            "wape_pct": wape,
-            "accuracy_pct": (100 - wape).clip(lower=0),
-            "bias_pct": 100 * (sums["forecast_units"] - sums["actual_units"]) / sold,
-            "r2": _r2(rows["actual_units"].astype(np.float64), [rows[name] for name in by], sums["squared"]),
-            "mase": sums["scaled"] / _defined(sums["scaled_rows"]),
-            "pinball_units": sums["pinball"] / used,
-            "naive_wape_pct": (100 * sums["naive_absolute"] / sold).where(sums["naive_rows"] == sums["rows_used"]),
-            "quantile_coverage": _coverage(sums),
-            "coverage_pct": 100 * sums["rows_used"] / (sums["rows_used"] + sums["rows_without_actual"]),
-        },
-        index=sums.index,
+    r2 = r2_of(rows["actual_units"].astype(np.float64), [rows[name] for name in by], sums["squared"])
+    metrics = point_metrics(sums, r2)
+    metrics = metrics.assign(
+        scope=scope,
+        is_replayed=rows["is_replayed"].astype(bool).groupby([rows[name] for name in by], sort=True).any(),
+        rows_without_actual=sums["rows_without_actual"],
+        accuracy_pct=(100 - metrics["wape_pct"]).clip(lower=0),
+        pinball_units=sums["pinball"] / defined(sums["rows_used"]),
+        naive_wape_pct=(100 * sums["naive_absolute"] / defined(sums["actual_units"])).where(
+            sums["naive_rows"] == sums["rows_used"]
+        ),
+        quantile_coverage=_coverage(sums),
+        coverage_pct=100 * sums["rows_used"] / (sums["rows_used"] + sums["rows_without_actual"]),
     ).reset_index()
     absent = {name: "" for name in ("location_id", "product_id") if name not in by}
     return metrics.assign(**absent)[list(METRIC_COLUMNS)]
-
-
-def _defined(denominator: pd.Series) -> pd.Series:
-    """The denominator where it is above zero, else NaN."""
-    return denominator.astype(np.float64).where(denominator > 0)
-
-
-def _r2(actual: pd.Series, by: list[pd.Series], squared: pd.Series) -> pd.Series:
-    grouped = actual.groupby(by, sort=True)
-    total = ((actual - grouped.transform("mean")) ** 2).groupby(by, sort=True).sum()
-    # Rounding leaves a speck of variance in equal actuals; their range has none.
-    is_defined = (grouped.count() >= MIN_R2_ROWS) & (grouped.max() > grouped.min())
-    return 1 - squared / total.where(is_defined)
 
 
 def _coverage(sums: pd.DataFrame) -> pd.Series:

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planning.demand import SERIES, DemandHistory, build_demand_history, opening_calendar
+from planning.calendar import SERIES
+from planning.censoring import NOT_SOLD_OUT
+from planning.demand import DemandHistory, build_demand_history
 from planning.frames import Panel, PlanningError
 
 MONDAY = date(2024, 1, 1)
+NOON = 12 * 60
 
 
 def keys_of(*series: tuple[str, str, str]) -> pd.DataFrame:
@@ -33,58 +36,39 @@ def tenants_of(run_date: date, *tenant_ids: str) -> pd.DataFrame:
 
 def sales_of(keys: pd.DataFrame, units: list[list[float]], sold_out: np.ndarray | None = None) -> Panel:
     matrix = np.array(units, dtype=float)
-    is_sold_out = np.zeros(matrix.shape, dtype=bool) if sold_out is None else sold_out
-    return Panel(keys, {"sales_units": matrix, "is_sold_out": is_sold_out}, MONDAY)
+    minute = np.full(matrix.shape, NOT_SOLD_OUT, dtype=np.int16)
+    if sold_out is not None:
+        minute[sold_out] = NOON
+    return Panel(keys, {"sales_units": matrix, "sold_out_minute": minute}, MONDAY)
 
 
-def history_of(keys: pd.DataFrame, units, run_date: date, opening=None, *, events=None, sold_out=None) -> DemandHistory:
+def profiles_of(*rows: tuple[str, str, str, int, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=[*SERIES, "weekday", "hour", "share"])
+
+
+def history_of(
+    keys: pd.DataFrame,
+    units,
+    run_date: date,
+    opening=None,
+    *,
+    events=None,
+    sold_out=None,
+    profiles=None,
+    calendar_until=None,
+) -> DemandHistory:
     return build_demand_history(
         sales_of(keys, units, sold_out),
         tenants_of(run_date, *keys["tenant_id"].unique()),
         opening_of() if opening is None else opening,
         events_of() if events is None else events,
+        profiles_of() if profiles is None else profiles,
+        calendar_until,
     )
 
 
 NAN = float("nan")
 PAIR = keys_of(("a", "shop", "bread"), ("a", "shop", "cake"))
-
-
-class TestOpeningCalendar:
-    def test_a_location_without_opening_rows_is_open_every_day(self):
-        keys = keys_of(("a", "shop", "bread"))
-        assert opening_calendar(keys, MONDAY, 14, opening_of(("b", "shop", 0)), events_of()).all()
-
-    def test_a_location_with_rows_is_open_on_the_weekdays_listed(self):
-        keys = keys_of(("a", "shop", "bread"), ("a", "kiosk", "bread"), ("b", "shop", "bread"))
-        opening = opening_of(("a", "shop", 2), ("a", "shop", 3))
-        is_open = opening_calendar(keys, MONDAY + timedelta(1), 7, opening, events_of())
-        assert is_open[0].tolist() == [False, True, True, False, False, False, False]
-        assert is_open[1:].all()
-
-    @pytest.mark.parametrize(
-        ("location", "product", "closed"),
-        [
-            (None, None, [True, True, True, False]),
-            ("shop", None, [True, True, False, False]),
-            (None, "bread", [True, False, True, False]),
-            ("shop", "bread", [True, False, False, False]),
-        ],
-    )
-    def test_a_closure_closes_what_it_names(self, location, product, closed):
-        keys = keys_of(("a", "shop", "bread"), ("a", "shop", "cake"), ("a", "kiosk", "bread"), ("b", "shop", "bread"))
-        events = events_of(("a", location, product, MONDAY + timedelta(2), "closure"))
-        is_open = opening_calendar(keys, MONDAY, 5, opening_of(), events)
-        assert (~is_open[:, 2]).tolist() == closed
-        assert is_open[:, [0, 1, 3, 4]].all()
-
-    def test_other_events_and_closures_outside_the_days_close_nothing(self):
-        events = events_of(
-            ("a", None, None, MONDAY, "holiday"),
-            ("a", None, None, MONDAY - timedelta(1), "closure"),
-            ("a", None, None, MONDAY + timedelta(5), "closure"),
-        )
-        assert opening_calendar(PAIR, MONDAY, 5, opening_of(), events).all()
 
 
 class TestDemand:
@@ -155,7 +139,9 @@ class TestDemand:
     def test_each_tenant_is_cut_at_its_own_run_date(self):
         keys = keys_of(("a", "shop", "bread"), ("b", "shop", "bread"))
         tenants = pd.DataFrame({"tenant_id": ["b", "a"], "run_date": [MONDAY + timedelta(1), MONDAY + timedelta(2)]})
-        history = build_demand_history(sales_of(keys, [[1, 2, 3]] * 2), tenants, opening_of(), events_of())
+        history = build_demand_history(
+            sales_of(keys, [[1, 2, 3]] * 2), tenants, opening_of(), events_of(), profiles_of()
+        )
         np.testing.assert_array_equal(history.panel["demand_units"], [[1, 2, NAN], [1, NAN, NAN]])
 
     def test_a_batch_without_series_has_an_empty_history(self):
@@ -163,6 +149,42 @@ class TestDemand:
         assert len(history.panel) == 0
         assert history.exceptions.empty
         assert history.set_aside.empty
+
+
+class TestSoldOutDays:
+    UNITS = ([*range(20, 34), 26.0, 22.0],)
+    SOLD_OUT = np.array([[False] * 14 + [True, False]])
+    KEYS = keys_of(("a", "shop", "bread"))
+
+    def test_demand_is_estimated_and_sales_stay_beside_it(self):
+        panel = history_of(self.KEYS, self.UNITS, MONDAY + timedelta(16), sold_out=self.SOLD_OUT).panel
+        assert panel["demand_units"][0, 14] > 26
+        np.testing.assert_array_equal(panel["sales_units"], np.array(self.UNITS))
+        assert panel["is_estimated"].tolist() == self.SOLD_OUT.tolist()
+        kept = ~self.SOLD_OUT
+        np.testing.assert_array_equal(panel["demand_units"][kept], panel["sales_units"][kept])
+
+    def test_an_hourly_profile_is_used_where_there_is_one(self):
+        profiles = profiles_of(("a", "shop", "bread", 0, 11, 0.65), ("a", "shop", "bread", 0, 15, 0.35))
+        history = history_of(self.KEYS, self.UNITS, MONDAY + timedelta(16), sold_out=self.SOLD_OUT, profiles=profiles)
+        assert history.panel["demand_units"][0, 14] == pytest.approx(26 / 0.65)
+
+    def test_a_closed_day_is_not_estimated(self):
+        events = events_of(("a", None, None, MONDAY + timedelta(14), "closure"))
+        panel = history_of(self.KEYS, self.UNITS, MONDAY + timedelta(16), events=events, sold_out=self.SOLD_OUT).panel
+        assert np.isnan(panel["demand_units"][0, 14])
+        assert np.isnan(panel["sales_units"][0, 14])
+        assert not panel["is_estimated"].any()
+
+    def test_the_calendar_reaches_as_far_as_asked_and_holds_the_tenants_kept(self):
+        keys = keys_of(("a", "shop", "bread"), ("b", "shop", "bread"))
+        until = MONDAY + timedelta(9)
+        events = events_of(("b", None, None, until, "holiday"))
+        history = history_of(keys, [[1, -2, 3], [1, 2, 3]], MONDAY + timedelta(3), events=events, calendar_until=until)
+        assert history.panel.keys["tenant_id"].tolist() == ["b"]
+        assert (history.calendar.first_day, history.calendar.days) == (MONDAY, 10)
+        assert history.calendar.is_open.shape == (1, 10)
+        assert np.flatnonzero(history.calendar.is_holiday[0]).tolist() == [9]
 
 
 class TestSilenceBeforeTheRunDate:
@@ -223,6 +245,7 @@ class TestTrouble:
                 tenants_of(MONDAY, "a"),
                 opening_of(),
                 events_of(),
+                profiles_of(),
             )
 
     def test_sales_on_a_closed_day_are_reported(self):
@@ -276,7 +299,7 @@ class TestInvariants:
 
     @settings(max_examples=25, deadline=None)
     @given(MATRIX)
-    def test_known_demand_is_what_was_sold(self, units):
+    def test_known_demand_is_what_was_sold_where_nothing_sold_out(self, units):
         panel = history_of(FOUR, units, MONDAY + timedelta(12)).panel
         known = ~np.isnan(panel["demand_units"])
         np.testing.assert_array_equal(panel["demand_units"][known], np.nan_to_num(np.array(units))[known])

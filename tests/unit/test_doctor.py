@@ -43,3 +43,19 @@ def test_without_a_home_the_doctor_still_answers(tmp_path: Path, monkeypatch: py
     assert not findings["home"].is_ok
     assert findings["home"].remedy
     assert "database" not in findings
+
+
+@pytest.mark.parametrize(("platform", "package"), [("linux", "libgomp1"), ("darwin", "brew install libomp")])
+def test_a_missing_library_of_lightgbm_is_a_warning_that_names_the_package(platform: str, package: str) -> None:
+    fault = "LightGBM cannot be loaded: libgomp.so.1: cannot open shared object file."
+    finding = doctor.lightgbm_finding(lambda: fault, platform)
+    assert finding.is_ok, "the instance works all the same"
+    assert finding.is_warning
+    assert package in finding.remedy
+    assert "libgomp.so.1" in finding.found
+    assert "HistGradientBoosting" in finding.found
+
+
+def test_lightgbm_is_well_where_it_loads() -> None:
+    finding = doctor.lightgbm_finding(lambda: None)
+    assert (finding.is_ok, finding.is_warning, finding.remedy) == (True, False, "")

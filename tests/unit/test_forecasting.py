@@ -10,16 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planning import quantiles
-from planning.demand import SERIES, build_demand_history
-from planning.forecasting import (
-    CANDIDATES,
-    Forecasts,
-    candidate_slots,
-    forecast_demand,
-    last_same_weekday,
-    own_mean,
-)
-from planning.frames import QUANTILE_LEVELS, Panel, PlanningError
+from planning.calendar import SERIES, Calendar, build_calendar
+from planning.censoring import NOT_SOLD_OUT
+from planning.demand import build_demand_history
+from planning.forecasting import Forecasts, forecast_demand
+from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel, PlanningError
+from planning.rules import CANDIDATES, candidate_slots, last_same_weekday, own_mean
 
 NAN = float("nan")
 PLAN_DATE = date(2024, 6, 3)  # a Monday
@@ -35,14 +31,25 @@ def history_of(keys: pd.DataFrame, demand: np.ndarray, last_day: date = PLAN_DAT
     return Panel(keys, {"demand_units": demand}, last_day - timedelta(demand.shape[1] - 1))
 
 
+def calendar_of(history: Panel, days: int) -> Calendar:
+    """Open every day, without any event."""
+    opening = pd.DataFrame(columns=["tenant_id", "location_id", "weekday"])
+    events = pd.DataFrame(columns=[*SERIES, "business_date", "kind", "name"])
+    return build_calendar(history.keys, history.first_day, days, opening, events)
+
+
 def forecast(history: Panel, *, estimates=None, lead=None, is_open=None, plan_date=PLAN_DATE) -> Forecasts:
     products = history.keys[["tenant_id", "product_id"]].drop_duplicates()
     estimated = [(estimates or {}).get(product, NAN) for product in products["product_id"]]
     tenant_ids = list(history.keys["tenant_id"].unique())
     leads = [(lead or {}).get(tenant_id, 0) for tenant_id in tenant_ids]
+    first = history.column(plan_date)
+    calendar = calendar_of(history, max(first + PLAN_DAYS, history.days))
+    if is_open is not None:
+        calendar.is_open[:, first : first + PLAN_DAYS] = is_open
     return forecast_demand(
         history,
-        np.ones((len(history), 14), dtype=bool) if is_open is None else is_open,
+        calendar,
         products.assign(daily_estimate_units=estimated),
         pd.DataFrame({"tenant_id": tenant_ids, "run_date": [plan_date - timedelta(days) for days in leads]}),
         plan_date,
@@ -153,7 +160,7 @@ class TestForecast:
         demand = np.full((1, 100), NAN)
         demand[0, -4:] = [1, 2, 3, 6]
         panel = forecast(history_of(BREAD, demand), estimates={"bread": 50}).panel
-        assert panel.keys[["method", "model_version"]].iloc[0].tolist() == ["own_mean", "own_mean@1"]
+        assert panel.keys[["method", "model_version"]].iloc[0].tolist() == ["own_mean", "own_mean@2"]
         assert "fewer than 7 open days" in panel.keys["method_reason"].iloc[0]
         np.testing.assert_allclose(panel["mean_units"], 3)
 
@@ -297,9 +304,15 @@ class TestRefusals:
         with pytest.raises(PlanningError, match="Tenant a runs after"):
             forecast(history_of(BREAD, noisy_demand(1, 1)), lead={"a": -1})
 
-    def test_an_opening_calendar_of_another_shape_is_refused(self):
-        with pytest.raises(PlanningError, match="is_open has shape"):
-            forecast(history_of(BREAD, noisy_demand(1, 1)), is_open=np.ones((1, 7), dtype=bool))
+    def test_a_calendar_of_other_series_or_days_is_refused(self):
+        history = history_of(BREAD, noisy_demand(1, 1))
+        products = pd.DataFrame({"tenant_id": ["a"], "product_id": ["bread"], "daily_estimate_units": [NAN]})
+        tenants = pd.DataFrame({"tenant_id": ["a"], "run_date": [PLAN_DATE]})
+        later = history_of(BREAD, noisy_demand(1, 1, 130))
+        two = history_of(keys_of(("a", "shop", "bread"), ("a", "shop", "cake")), noisy_demand(1, 2))
+        for other in (later, two):
+            with pytest.raises(PlanningError, match="does not fit the history"):
+                forecast_demand(history, calendar_of(other, 200), products, tenants, PLAN_DATE)
 
 
 class TestLastSameWeekday:
@@ -394,7 +407,8 @@ def french_sales() -> Panel:
     table = table[((table > 0).sum(axis=1) >= 14) & (table.iloc[:, -84:] > 0).any(axis=1)]
     keys = pd.DataFrame({"tenant_id": "french", "location_id": "shop", "product_id": table.index.astype(str)})
     units = table.to_numpy(dtype=float)
-    return Panel(keys, {"sales_units": units, "is_sold_out": np.zeros(units.shape, dtype=bool)}, date(2021, 1, 2))
+    minute = np.full(units.shape, NOT_SOLD_OUT, dtype=np.int16)
+    return Panel(keys, {"sales_units": units, "sold_out_minute": minute}, date(2021, 1, 2))
 
 
 @pytest.mark.skipif(not FRENCH_BAKERY.exists(), reason="the bakery's sales are not kept with the project")
@@ -402,11 +416,12 @@ def test_on_a_real_bakery_the_champion_beats_naive_and_its_quantiles_cover():
     sales = french_sales()
     opening = pd.DataFrame(columns=["tenant_id", "location_id", "weekday"])
     events = pd.DataFrame(columns=[*SERIES, "business_date", "kind", "name"])
+    profiles = pd.DataFrame(columns=[*SERIES, "weekday", "hour", "share"])
     last = sales.dates[-1]
 
     def history_before(run_date: date) -> tuple[Panel, pd.DataFrame]:
         tenants = pd.DataFrame({"tenant_id": ["french"], "run_date": [run_date]})
-        return build_demand_history(sales, tenants, opening, events).panel, tenants
+        return build_demand_history(sales, tenants, opening, events, profiles).panel, tenants
 
     actual = history_before(last + timedelta(1))[0]["demand_units"]
     error = naive_error = sold = within = rows = 0.0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_percentage_error, mean_pinball_loss, r2_score, root_mean_squared_error
 
-from planning.demand import SERIES
+from planning.calendar import SERIES
 from planning.frames import QUANTILE_LEVELS, SET_ASIDE_COLUMNS, Panel
 from planning.validation import METRIC_COLUMNS, ROW_COLUMNS, SALES_DAYS, rows_to_score, validate_forecasts
 
@@ -30,6 +30,10 @@ def rows_of(forecast, actual, naive=None, scale=None, **columns) -> pd.DataFrame
         "mean_units": np.array(forecast, dtype=float),
         "quantile_units": [value * spread for value in forecast],
         "is_replayed": False,
+        "method": "boosting",
+        "raw_mean_units": 1.0,
+        "volume_class": 0.0,
+        "is_sold_out": False,
         "actual_units": np.array(actual, dtype=float),
         "naive_units": [NAN] * n if naive is None else naive,
         "scale_units": [NAN] * n if scale is None else scale,
@@ -187,7 +191,17 @@ def forecasts_of(*rows: tuple[str, str, int, bool], lead_days: int = 0) -> pd.Da
     frame = pd.DataFrame(rows, columns=["location_id", "product_id", "days_ahead", "is_open"])
     run_dates = [DAY - timedelta(days=days_ahead + lead_days) for days_ahead in frame["days_ahead"]]
     levels = pd.Series([np.ones(len(QUANTILE_LEVELS))] * len(frame), dtype=object)
-    return frame.assign(tenant_id="a", run_date=run_dates, mean_units=1.0, quantile_units=levels, is_replayed=False)
+    return frame.assign(
+        tenant_id="a",
+        run_date=run_dates,
+        mean_units=1.0,
+        quantile_units=levels,
+        is_replayed=False,
+        method="boosting",
+        raw_mean_units=1.0,
+        volume_class=0.0,
+        is_sold_out=False,
+    )
 
 
 class TestRowsToScore:
