@@ -6,7 +6,10 @@ READY := $(VENV)/.ready
 # The definitions are checked on an instance of their own.
 TEST_HOME := $(CURDIR)/.daybreak-test
 
-.PHONY: demo test setup up bench clean lock format
+# The libraries that the forecasts are compared with need an older pandas than Daybreak.
+RIVALS := .venv-rivals
+
+.PHONY: demo test setup up bench rivals clean lock format
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +18,7 @@ help:
 	@echo "make setup  install only; afterwards $(BIN)/daybreak works"
 	@echo "make up     the web UI, running, until Ctrl-C"
 	@echo "make bench  the benchmarks; FRENCH_BAKERY=folder adds the replay of that data set"
+	@echo "make rivals install the libraries that benchmarks.accuracy compares with, in an environment of their own"
 	@echo "make clean  remove the virtual environment and the local instance"
 
 $(READY): requirements.lock pyproject.toml
@@ -43,17 +47,27 @@ test: setup
 bench: setup
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.imports
+	$(BIN)/python -m benchmarks.accuracy $(if $(FRENCH_BAKERY),--data $(FRENCH_BAKERY))
 	$(if $(FRENCH_BAKERY),$(BIN)/python -m benchmarks.french_bakery --data $(FRENCH_BAKERY))
+
+rivals: $(RIVALS)/.ready
+
+$(RIVALS)/.ready: benchmarks/requirements-rivals.txt
+	$(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements-rivals.txt
+	@touch $@
 
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # Exact versions and hashes for Linux and macOS on every Python from 3.11; no index or download address is written.
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header
 lock:
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra dev --output-file requirements.lock
+	$(COMPILE) benchmarks/requirements-rivals.in --output-file benchmarks/requirements-rivals.txt
 
 clean:
 	@test ! -x $(BIN)/daybreak || $(BIN)/daybreak down --quiet --delete-data
 	@test ! -x $(BIN)/daybreak || DAYBREAK_HOME=$(TEST_HOME) $(BIN)/daybreak down --quiet --delete-data
-	rm -rf $(VENV) .daybreak $(TEST_HOME) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(RIVALS) .daybreak $(TEST_HOME) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

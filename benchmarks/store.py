@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=90, help="days of sales behind the panels")
     parser.add_argument("--dsn")
     options = parser.parse_args()
-    with _server(options.dsn) as dsn:
+    with empty_server(options.dsn) as dsn:
         upgrade(dsn)
         with Store(dsn) as store:
             result = measure(store, options.tenants, options.products, options.days)
@@ -91,6 +91,7 @@ def measure(store: Store, tenants: int, products: int, days: int) -> dict[str, f
     first_day = PLAN_DATE - timedelta(days=days)
     copy_s, insert_s = _seconds(store, by_copy), _seconds(store, by_insert)
     rebuild_s = _seconds(store, lambda connection: _rebuild_panels(connection, tenant_ids))
+    patch_s = _seconds(store, lambda connection: _patch_panels(connection, tenant_ids))
     panel_s = _seconds(store, lambda c: read_sales_panel(c, tenant_ids, first_day, PLAN_DATE - timedelta(days=1)))
     read_s = _seconds(store, lambda c: read_forecasts(c, tenant_ids, PLAN_DATE))
     return {
@@ -102,6 +103,8 @@ def measure(store: Store, tenants: int, products: int, days: int) -> dict[str, f
         "read_forecasts_s": read_s,
         "sales_rows": tenants * products * days,
         "rebuild_panels_s": rebuild_s,
+        "patch_panels_s": patch_s,
+        "rebuild_over_patch": rebuild_s / patch_s,
         "read_sales_panel_s": panel_s,
     }
 
@@ -136,6 +139,20 @@ def _rebuild_panels(connection: Connection, tenant_ids: list[str]) -> None:
     refresh_demand_panels(connection, tenant_ids)
 
 
+def _patch_panels(connection: Connection, tenant_ids: list[str]) -> None:
+    """What a morning does after each tenant has imported the sales of the last day."""
+    connection.execute("UPDATE ops.input_version SET version = version + 1 WHERE input = 'sales'")
+    connection.execute(
+        """
+        INSERT INTO ops.input_change (tenant_id, input, version, first_on, last_on)
+        SELECT tenant_id, input, version, %(day)s, %(day)s FROM ops.input_version
+        WHERE tenant_id = ANY(%(tenant_ids)s) AND input = 'sales'
+        """,
+        {"tenant_ids": tenant_ids, "day": PLAN_DATE - timedelta(days=1)},
+    )
+    refresh_demand_panels(connection, tenant_ids)
+
+
 def _forecasts(tenant_ids: list[str], products: int) -> Panel:
     keys = pd.DataFrame(
         [
@@ -152,12 +169,13 @@ def _forecasts(tenant_ids: list[str], products: int) -> Panel:
             "model_version",
             "last_history_on",
         ],
-    )
+    ).assign(volume_class=0)
     mean = np.random.default_rng(1).gamma(2, 20, (len(keys), PLAN_DAYS))
     return Panel(
         keys,
         {
             "mean_units": mean,
+            "raw_mean_units": mean,
             "quantile_units": mean[:, :, np.newaxis] * (0.5 + np.array(QUANTILE_LEVELS)),
             "is_open": np.ones_like(mean, dtype=bool),
         },
@@ -217,7 +235,8 @@ def _add_tenants(store: Store, tenant_ids: list[str], products: int, days: int) 
 
 
 @contextmanager
-def _server(dsn: str | None) -> Iterator[str]:
+def empty_server(dsn: str | None) -> Iterator[str]:
+    """The address given, or that of a server of our own in a temporary folder, removed at the end."""
     if dsn is not None:
         yield dsn
         return

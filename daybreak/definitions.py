@@ -8,10 +8,11 @@ import dagster as dg
 from daybreak import fleet
 from daybreak.instance import home
 from planning_assets.daily_plan import build_daily_plan
-from planning_assets.jobs import DAILY_PLAN_JOB, FORECAST_VALIDATION_JOB
+from planning_assets.forecast_models import build_forecast_models
+from planning_assets.jobs import DAILY_PLAN_JOB, FORECAST_VALIDATION_JOB, MODEL_TRAINING_JOB
 from planning_assets.sources import source_assets
 from planning_assets.validation_metrics import build_validation_metrics
-from resources.dagster_resources import ClockResource, StoreResource
+from resources.dagster_resources import CacheResource, ClockResource, ModelCacheResource, StoreResource
 from schedules import zone_schedules
 from sensors.dead_runs import dead_runs_sensor
 from sensors.imports import imports_sensor
@@ -22,14 +23,17 @@ def build_defs(outline: fleet.Fleet, resource_overrides: Mapping[str, Any] | Non
     return dg.Definitions(
         assets=[
             *source_assets(),
+            build_forecast_models(),
             build_daily_plan(outline.partitions_start),
             build_validation_metrics(outline.partitions_start),
         ],
-        jobs=[DAILY_PLAN_JOB, FORECAST_VALIDATION_JOB],
+        jobs=[DAILY_PLAN_JOB, FORECAST_VALIDATION_JOB, MODEL_TRAINING_JOB],
         schedules=zone_schedules(outline.zones),
         sensors=[imports_sensor, dead_runs_sensor],
         resources={
             "store": StoreResource(dsn=dg.EnvVar("DATABASE_URL")),
+            "cache": CacheResource(),
+            "model_cache": ModelCacheResource(),
             "clock": ClockResource(),
             **(resource_overrides or {}),
         },
@@ -37,7 +41,12 @@ def build_defs(outline: fleet.Fleet, resource_overrides: Mapping[str, Any] | Non
     )
 
 
+def local_defs() -> dg.Definitions:
+    """The code location of this instance: fleet and model cache are in its home folder."""
+    return build_defs(fleet.read(home()), {"model_cache": ModelCacheResource(folder=str(home() / "models"))})
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location of this instance: its fleet is read from the home folder when Dagster loads it."""
-    return build_defs(fleet.read(home()))
+    """What Dagster loads."""
+    return local_defs()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import yaml
 
 from daybreak import instance
 from daybreak.instance import PROJECT, InstanceError
+from planning.boosting import lightgbm_fault
 from resources import vocabulary
+from resources.forecast_cache import REDIS_URL_SETTING, CacheUnusable, ForecastCache
 from resources.store import migrate
 from resources.store.database import Store, StoreError
 
@@ -27,17 +30,21 @@ NAMED_AT_MOST = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: whether it is well, what was found, and what mends it ('' when nothing is to be done)."""
+    """One thing looked at: whether it is well, what was found, and what mends it ('' when nothing is to be done).
+
+    A warning is something that works less well than it could: the instance is well all the same.
+    """
 
     check: str
     is_ok: bool
     found: str
     remedy: str = ""
+    is_warning: bool = False
 
 
 def examine() -> list[Finding]:
     """Every check in the order in which to mend. What needs the database is left out when there is none."""
-    findings = [_home(), _disk(), _driver()]
+    findings = [_home(), _disk(), _driver(), _cache(), lightgbm_finding()]
     if not findings[0].is_ok:
         return findings
     with ExitStack() as stack:
@@ -98,6 +105,36 @@ def _disk() -> Finding:
 def _driver() -> Finding:
     url = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_url"]
     return driver_finding(url if isinstance(url, str) else None, os.environ.get("DAYBREAK_PG_URL"))
+
+
+def _cache() -> Finding:
+    """Whether the forecast cache answers, if there is to be one. Nothing depends on it."""
+    url = os.environ.get(REDIS_URL_SETTING, "")
+    with ForecastCache(url) as cache:
+        if not cache.is_on:
+            return Finding("cache", True, f"off, {REDIS_URL_SETTING} is not set: forecasts are read from Postgres")
+        try:
+            return Finding("cache", True, f"{cache.address} answers, version {cache.ping()}")
+        except CacheUnusable as error:
+            return _from_error("cache", error)
+
+
+def lightgbm_finding(fault_of: Callable[[], str | None] = lightgbm_fault, platform: str = sys.platform) -> Finding:
+    """Whether LightGBM can be used. Without its system library, models are trained by scikit-learn meanwhile."""
+    fault = fault_of()
+    if fault is None:
+        return Finding("lightgbm", True, "forecast models are trained by LightGBM")
+    package, install = (
+        ("libomp", "brew install libomp") if platform == "darwin" else ("libgomp1", "apt-get install libgomp1")
+    )
+    return Finding(
+        "lightgbm",
+        True,
+        f"{fault} Models are trained by scikit-learn's HistGradientBoosting meanwhile, which is a little less accurate, and "
+        "those that LightGBM trained cannot serve on this machine",
+        f"install the package {package} ({install}), then restart: `daybreak down`, `daybreak up`",
+        is_warning=True,
+    )
 
 
 def _server(store: Store) -> str:

@@ -1,4 +1,4 @@
-"""Has Dagster run a job for a date and any tenants: by the running instance, or in this process when there is none.
+"""Has Dagster run a job for any tenants: by the running instance, or in this process when there is none.
 
 Either way it is the same job with the same configuration, recorded in the same Dagster storage.
 """
@@ -56,6 +56,47 @@ class Request:
         }
         return {"ops": {self.step: {"config": step}}}
 
+    @property
+    def dates(self) -> list[date]:
+        """The dates that the grid must hold."""
+        return [self.on]
+
+    @property
+    def partition_tags(self) -> dict[str, str]:
+        """The tags by which Dagster knows the run's partition: that of its first tenant, see `anchor_of`."""
+        return {
+            "dagster/partition": f"{self.on.isoformat()}|{self.tenant_ids[0]}",
+            "dagster/partition/date": self.on.isoformat(),
+            "dagster/partition/tenant": self.tenant_ids[0],
+        }
+
+
+@dataclass(frozen=True)
+class TenantRequest:
+    """A job that has no date: the step's configuration, and how many tenants it names."""
+
+    job: str
+    step: str
+    tenant_ids: Sequence[str]
+    workflow: str
+    triggered_by: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run configuration as Dagster takes it."""
+        step = {"tenants": list(self.tenant_ids), "workflow": self.workflow, "triggered_by": self.triggered_by}
+        return {"ops": {self.step: {"config": step}}}
+
+    @property
+    def dates(self) -> list[date]:
+        """None: no date can be outside the grid."""
+        return []
+
+    @property
+    def partition_tags(self) -> dict[str, str]:
+        """The tag by which Dagster knows the run's partition: its first tenant."""
+        return {"dagster/partition": self.tenant_ids[0]}
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -66,25 +107,19 @@ class Ended:
     url: str | None
 
 
-def execute(store: Store, request: Request, progress: Progress) -> Ended:
+def execute(store: Store, request: Request | TenantRequest, progress: Progress) -> Ended:
     """Run the request to its end.
 
     Raises DagsterRefused when Dagster does not take it or the grid does not hold its date, and InstanceError when the
     instance ends meanwhile.
     """
-    outside = outside_window([request.on], fleet.read(home()).partitions_start, system_clock())
+    outside = outside_window(request.dates, fleet.read(home()).partitions_start, system_clock())
     if outside is not None:
         raise dagster_client.DagsterRefused(outside)
     instance = running()
     if instance is None or "daemon" not in instance.groups:
         return _execute_here(store, request, progress)
-    partition = f"{request.on.isoformat()}|{request.tenant_ids[0]}"
-    tags = {
-        "user": request.triggered_by,
-        "dagster/partition": partition,
-        "dagster/partition/date": request.on.isoformat(),
-        "dagster/partition/tenant": request.tenant_ids[0],
-    }
+    tags = {"user": request.triggered_by, **request.partition_tags}
     patiently(lambda: dagster_client.add_partition(instance.url, request.tenant_ids[0]))
     # A launch is not repeated, since the first one may have been heard: so its connections are tried before.
     patiently(lambda: dagster_client.wake(instance.url))
@@ -124,14 +159,14 @@ def patiently(question: Callable[[], Answer]) -> Answer:
             time.sleep(POLL_S)
 
 
-def _execute_here(store: Store, request: Request, progress: Progress) -> Ended:
+def _execute_here(store: Store, request: Request | TenantRequest, progress: Progress) -> Ended:
     os.environ.update(dagster_environment(store.dsn))
     import dagster as dg  # noqa: PLC0415 (takes seconds, and reads the environment set above)
 
-    from daybreak.definitions import build_defs  # noqa: PLC0415
-    from planning_assets.scope import anchor_of  # noqa: PLC0415
+    from daybreak.definitions import local_defs  # noqa: PLC0415
+    from planning_assets.scope import register_tenants  # noqa: PLC0415
 
-    job = build_defs(fleet.read(home())).resolve_job_def(request.job)
+    job = local_defs().resolve_job_def(request.job)
     run_id = str(uuid.uuid4())
     stopped = threading.Event()
 
@@ -145,10 +180,11 @@ def _execute_here(store: Store, request: Request, progress: Progress) -> Ended:
         # People read the command's own lines; everything is in the run's log.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         with dg.DagsterInstance.get() as instance:
+            register_tenants(instance, request.tenant_ids[:1])
             result = job.execute_in_process(
                 run_config=request.config | quiet,
                 instance=instance,
-                partition_key=anchor_of(instance, request.on, request.tenant_ids),
+                partition_key=request.partition_tags["dagster/partition"],
                 run_id=run_id,
                 tags={"user": request.triggered_by},
                 raise_on_error=False,

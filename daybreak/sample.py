@@ -26,6 +26,11 @@ DEFAULT_TENANTS, DEFAULT_DAYS, DEFAULT_SEED = 6, 730, 1
 TENANTS_AT_A_TIME = 50
 EVENT_DAYS_AHEAD = 60
 OPENS_HOUR, CLOSES_HOUR = 7.0, 19.5
+RUSH = 1.2
+"""The share of a day's demand that has come after a share x of its opening hours is x to the power of 1 / RUSH."""
+
+PROFILED = 3
+"""Products whose tills are read by the hour, at the first location. Of the others only the day is known."""
 GROWTH_SINCE = date(2020, 1, 1)
 GROWTH_PER_YEAR = 0.03
 WEEKDAY_SHAPE = np.array([0.92, 0.88, 0.90, 0.97, 1.10, 1.30, 1.05])
@@ -375,6 +380,7 @@ class SampleTenant:
             "suppliers": self._suppliers(),
             "supplier-items": self._supplier_items(),
             "events": self._events(),
+            "hourly-profile": self._hourly_profile(),
             "sales": self.sales(),
             "stock": self._stock(),
             "orders": self._orders(),
@@ -536,6 +542,17 @@ class SampleTenant:
         rows = [row for row in rows if self.first_day <= row[2] <= last]
         return pd.DataFrame(rows, columns=["location_id", "product_id", "business_date", "kind", "name"])
 
+    def _hourly_profile(self) -> pd.DataFrame:
+        hours = range(int(OPENS_HOUR), int(np.ceil(CLOSES_HOUR)))
+        passed = np.clip((np.array([*hours, hours.stop]) - OPENS_HOUR) / (CLOSES_HOUR - OPENS_HOUR), 0, 1) ** (1 / RUSH)
+        rows = [
+            (self.locations[0], product.product_id, weekday, hour, round(share, 6))
+            for product in self.products[:PROFILED]
+            for weekday in range(7)
+            for hour, share in zip(hours, np.diff(passed), strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["location_id", "product_id", "weekday", "hour", "share"])
+
     @cached_property
     def _holidays(self) -> dict[date, str]:
         place = self.place
@@ -588,7 +605,7 @@ class SampleTenant:
         baked = np.maximum(np.ceil(shelf / np.minimum(batch, 12)) * np.minimum(batch, 12), 2)
         sold = np.minimum(demand, baked).astype(int)
         is_sold_out = demand >= baked
-        hours = OPENS_HOUR + (CLOSES_HOUR - OPENS_HOUR) * np.clip(baked / np.maximum(demand, 1), 0.2, 0.99) ** 1.2
+        hours = OPENS_HOUR + (CLOSES_HOUR - OPENS_HOUR) * np.clip(baked / np.maximum(demand, 1), 0.2, 0.99) ** RUSH
         start, end = np.datetime64(self.first_day), np.datetime64(self.until)
         introduced = np.array([self._introduced_on if p.is_new else date(1970, 1, 1) for p in self.products], "M8[D]")
         is_kept = is_open[:, None, :] & (sold > 0) & ((days >= start) & (days < end))[None, None, :]

@@ -14,6 +14,7 @@ import psycopg
 from planning.frames import SET_ASIDE_COLUMNS, set_aside_of
 from planning_assets.link import Batch, Link, Metadata
 from resources.clock import is_time_zone
+from resources.model_cache import ModelCache
 from resources.store.database import Connection, Store
 from resources.store.inputs import read_opening_hours, read_tenants
 from resources.store.plans import WriteContext, ensure_plan_partitions, lock_tenants, read_planned, up_to_date
@@ -66,6 +67,7 @@ class Order:
     plan_date: date
     run_id: str
     now: datetime
+    model_cache: ModelCache
     is_skipping_up_to_date: bool = False
 
 
@@ -123,7 +125,7 @@ def _batch_of(connection: Connection, order: Order, tenants: pd.DataFrame) -> Ba
         now=order.now,
         opened_at=opening_instants(tenants, read_opening_hours(connection, tenant_ids), order.plan_date),
     )
-    return Batch(connection, order.plan_date, tenants, context)
+    return Batch(connection, order.plan_date, tenants, context, order.model_cache)
 
 
 def _run_links(batch: Batch, order: Order, outcome: Outcome) -> None:

@@ -64,15 +64,17 @@ def close_executions(
 
 @dataclass(frozen=True)
 class Words:
-    """What a workflow says of a run: when all went well, when nothing did, and what the others are."""
+    """What a workflow says of a run: when all went well, when nothing did, what the others are, and what it counts."""
 
     completed: str
     failed: str
     is_done: str
+    unit: str = "tenant days"
 
 
 PLANNING = Words(vocabulary.PRODUCTION_PLANNING_COMPLETED, vocabulary.PRODUCTION_PLANNING_FAILED, "planned")
 VALIDATION = Words("Forecast validation completed", "Forecast validation failed completely", "validated")
+TRAINING = Words(vocabulary.MODEL_TRAINING_COMPLETED, vocabulary.MODEL_TRAINING_FAILED, "done", unit="tenants")
 
 
 def end_run(
@@ -86,14 +88,14 @@ def end_run(
 ) -> None:
     """Write the run's event, and end it in failure when tenants were set aside.
 
-    done: tenant days that are in order. set_aside: one row per tenant day that is not: plan_date, tenant_id, link, reason,
-    remedy. Raises dagster.Failure that names them.
+    done: tenant days, or tenants where the work has no date, that are in order. set_aside: one row for each that is not:
+    plan_date, tenant_id, link, reason, remedy. Raises dagster.Failure that names them.
     """
     rows = [(row.plan_date, row.tenant_id, row.link, row.reason, row.remedy) for row in set_aside.itertuples()]
     named = ", ".join(f"{tenant_id} ({link}: {reason})" for _, tenant_id, link, reason, _ in rows[:10])
     more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
     message = (
-        f"{len(rows)} of {done + len(rows)} tenant days were set aside: {named}{more}. The others are {words.is_done}."
+        f"{len(rows)} of {done + len(rows)} {words.unit} were set aside: {named}{more}. The others are {words.is_done}."
     )
     with store.transaction() as connection:
         payload = {
@@ -106,7 +108,7 @@ def end_run(
         event = vocabulary.EVENT_WORKFLOW_FAILED if rows else vocabulary.EVENT_WORKFLOW_COMPLETED
         add_events(connection, [(event, context.run.run_id, None, payload)], now())
     if not rows:
-        context.log.info(f"{words.completed}: {done} tenant days")
+        context.log.info(f"{words.completed}: {done} {words.unit}")
         return
     for on, tenant_id, link, reason, remedy in rows:
         context.log.error(f"{vocabulary.TENANT_PROCESSING_FAILED}: {tenant_id} on {on}, {link}: {reason} {remedy}")

@@ -16,7 +16,10 @@ from planning_assets.partitions import key_of, tenant_days
 from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
 from resources import vocabulary
 from resources.clock import Clock
-from resources.dagster_resources import ClockResource, StoreResource
+from resources.dagster_resources import CacheResource, ClockResource, ModelCacheResource, StoreResource
+from resources.forecast_cache import ForecastCache
+from resources.forecast_reader import publish_current
+from resources.model_cache import ModelCache
 from resources.store.database import Connection, Store
 from resources.store.executions import held_by_run, start_executions
 from resources.store.inputs import read_tenants
@@ -43,7 +46,12 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def daily_plan(
-        context: dg.AssetExecutionContext, config: DayConfig, store: StoreResource, clock: ClockResource
+        context: dg.AssetExecutionContext,
+        config: DayConfig,
+        store: StoreResource,
+        cache: CacheResource,
+        model_cache: ModelCacheResource,
+        clock: ClockResource,
     ) -> Iterator[dg.MaterializeResult]:
         # Each tenant is reported with an event of its own; an output would be one event for all of them.
         yield from ()
@@ -51,7 +59,7 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
         selected = [link.name for link in LINKS if link.spec.key in context.selected_asset_keys]
         total = sum(len(day.tenant_ids) for day in scope.days)
         planned, failed = 0, []
-        with store.open() as opened, held_by_run(opened, context.run.run_id):
+        with store.open() as opened, cache.open() as forecast_cache, held_by_run(opened, context.run.run_id):
             for chunk in scope.chunks(config.chunk_tenants):
                 due = _due(context, opened, chunk, selected) if config.skip_up_to_date else list(chunk.tenant_ids)
                 planned += len(chunk.tenant_ids) - len(due)
@@ -59,6 +67,7 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
                     outcome = run_chunk(
                         context,
                         opened,
+                        model_cache.cache,
                         clock.now,
                         Day(chunk.on, due),
                         selected,
@@ -66,6 +75,7 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
                         config.workflow or vocabulary.DAILY_OPERATIONS,
                         config.skip_up_to_date,
                     )
+                    _publish(context, opened, forecast_cache, chunk.on, outcome, clock.now)
                     planned += len(due) - len(outcome.set_aside)
                     failed.append(outcome.set_aside.assign(plan_date=chunk.on))
                 context.log.info(f"{planned} of {total} tenant days planned, {sum(map(len, failed))} set aside")
@@ -79,6 +89,7 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
 def run_chunk(
     context: dg.AssetExecutionContext,
     store: Store,
+    model_cache: ModelCache,
     now: Clock,
     day: Day,
     selected: Sequence[str],
@@ -111,7 +122,7 @@ def run_chunk(
         for name, done in outcome.done.items():
             resolve_failures(connection, sorted(done), day.on, now(), [name])
 
-    order = Order(LINKS, selected, day.on, context.run.run_id, now(), is_skipping_up_to_date)
+    order = Order(LINKS, selected, day.on, context.run.run_id, now(), model_cache, is_skipping_up_to_date)
     outcome = plan_chunk(store, order, day.tenant_ids, settle)
     reported_elsewhere = outcome.settled.union(outcome.set_aside["tenant_id"])
     complete = [tenant_id for tenant_id in known if tenant_id not in reported_elsewhere]
@@ -146,6 +157,16 @@ def _due(context: dg.AssetExecutionContext, store: Store, day: Day, selected: Se
             mark_reported(connection, day.on, unreported, _kinds(selected))
     settled = set(current["tenant_id"])
     return [tenant_id for tenant_id in day.tenant_ids if tenant_id not in settled]
+
+
+def _publish(
+    context: dg.AssetExecutionContext, store: Store, cache: ForecastCache, on: date, outcome: Outcome, now: Clock
+) -> None:
+    """Put the chunk's forecasts, which are committed and reported, where readers look first. No fault of Redis is raised."""
+    tenant_ids = sorted(outcome.done.get(forecasts.LINK.name, {}))
+    published = publish_current(store, cache, tenant_ids, on, now().date())
+    if published:
+        context.log.info(f"{published} tenants' forecasts for {on} are in the cache")
 
 
 def _report(context: dg.AssetExecutionContext, on: date, outcome: Outcome, selected: Sequence[str]) -> None:

@@ -1,49 +1,72 @@
-"""Demand forecasts, the head of the daily lineage. The rules themselves live in planning/forecasting."""
+"""Demand forecasts, the head of the daily lineage. Models and rules themselves live in planning/forecasting."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
-from planning.demand import opening_calendar
 from planning.forecasting import Forecasts, forecast_demand
-from planning.frames import FORECAST_DAYS, PLAN_DAYS, QUANTILE_LEVELS, exceptions_of, frame_of, set_aside_of
+from planning.frames import EXCEPTION_COLUMNS, FORECAST_DAYS, QUANTILE_LEVELS, exceptions_of, frame_of, set_aside_of
 from planning_assets.link import Batch, Link, Metadata, remaining
 from planning_assets.specs import PLAN_DATE, TENANT, table_spec
 from planning_assets.summaries import number, sparkline, table
-from resources.store.inputs import read_events, read_forecasts, read_opening_hours, read_products
+from resources.model_cache import Serving, load_serving, record_serving
+from resources.store.inputs import read_forecasts, read_products
 from resources.store.plans import write_forecasts
+from resources.store.residuals import read_spreads
 
 
-def compute(batch: Batch) -> Forecasts:
-    """Units each product is expected to sell, per tenant, location and product, for 14 days from the plan date."""
-    history = batch.results["demand_history"].panel
-    is_open = opening_calendar(
-        history.keys,
-        batch.plan_date,
-        PLAN_DAYS,
-        read_opening_hours(batch.connection, batch.tenant_ids),
-        read_events(batch.connection, batch.tenant_ids, batch.plan_date, batch.horizon_end),
-    )
+@dataclass(frozen=True)
+class ServedForecasts(Forecasts):
+    """Forecasts, and the champions that were asked for them."""
+
+    serving: Serving
+
+
+def compute(batch: Batch) -> ServedForecasts:
+    """Units each product is expected to sell, per tenant, location and product, for 14 days from the plan date.
+
+    A model that has seen the plan date or later is not asked: a replayed morning must not know its own future.
+    """
+    history = batch.results["demand_history"]
     products = read_products(batch.connection, batch.tenant_ids, batch.run_dates)
-    return forecast_demand(history, is_open, products, batch.tenants, batch.plan_date)
+    serving = load_serving(batch.connection, batch.model_cache, batch.tenant_ids)
+    spreads = read_spreads(batch.connection, batch.run_dates)
+    models = {
+        tenant_id: replace(model, spread=spreads.get(tenant_id, model.spread))
+        for tenant_id, model in serving.models.items()
+        if model.trained_to < batch.run_dates[tenant_id]
+    }
+    made = forecast_demand(history.panel, history.calendar, products, batch.tenants, batch.plan_date, models)
+    return ServedForecasts(made.panel, made.backtest, made.exceptions, made.set_aside, serving)
 
 
-def write(batch: Batch, result: Forecasts) -> None:
+def write(batch: Batch, result: ServedForecasts) -> None:
     """A new revision per location supersedes the old one, so a backfill needs no clean-up."""
     # The demand history has no plan of its own: what it could not know is shown with the forecast made from it.
     seen = batch.results["demand_history"].exceptions
-    parts = [part for part in (seen[seen["tenant_id"].isin(batch.tenant_ids)], result.exceptions) if len(part)]
-    exceptions = pd.concat(parts, ignore_index=True) if parts else result.exceptions
+    unusable = _per_location(result.serving.problems, result.panel.keys)
+    parts = [seen[seen["tenant_id"].isin(batch.tenant_ids)], unusable, result.exceptions]
+    kept = [part for part in parts if len(part)]
     write_forecasts(
         batch.connection,
         batch.write_context,
         result.panel,
         result.backtest,
-        exceptions,
+        pd.concat(kept, ignore_index=True) if kept else result.exceptions,
         remaining(batch, result.set_aside),
     )
+    context = batch.write_context
+    record_serving(batch.connection, result.serving, batch.plan_date, context.run_id, context.now)
+
+
+def _per_location(problems: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
+    """A tenant's problem at each of its locations, since plans are made per location."""
+    places = keys[["tenant_id", "location_id"]].drop_duplicates()
+    found = places.merge(problems.drop(columns="location_id"), on="tenant_id")
+    return found.assign(subject_kind="location", subject_id=found["location_id"])[list(EXCEPTION_COLUMNS)]
 
 
 def load(batch: Batch) -> Forecasts:
@@ -113,18 +136,18 @@ LINK = Link(
         "forecasts",
         table="plans.forecast",
         group="demand",
-        deps=["demand_history", "calendar"],
+        deps=["demand_history", "forecast_models", "calendar"],
         description=(
             "Units expected to be sold per location, product and target date, seven days from the plan date with nine "
-            "quantiles; days 8 to 14 repeat the last forecast week with a wider spread and are marked as extended."
+            "quantiles; days 8 to 14 are extended with a wider spread and marked."
         ),
         columns=[
             TENANT,
             PLAN_DATE,
             ("location_id", "text", "point of sale"),
             ("product_id", "text", "product"),
-            ("method", "text", "the rule that made the row; its reason stands beside it"),
-            ("model_version", "text", "version of that rule"),
+            ("method", "text", "the model or rule that made the row; its reason stands beside it"),
+            ("model_version", "text", "version of that model or rule"),
             ("mean_units", "real[]", "expected units per day, 14 days from plan_date"),
             ("quantile_levels", "real[]", "levels of quantile_units, 0 to 1"),
             ("quantile_units", "real[]", "units per day and level"),

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from planning_assets.daily_plan import LINKS
+from planning_assets.forecast_models import NAME as FORECAST_MODELS
 from planning_assets.validation_metrics import NAME as VALIDATION_METRICS
 
 DAILY_PLAN_JOB = dg.define_asset_job(
@@ -16,5 +17,12 @@ FORECAST_VALIDATION_JOB = dg.define_asset_job(
     "forecast_validation_job",
     selection=dg.AssetSelection.assets(VALIDATION_METRICS),
     description="Score the stored forecasts of a finished day against what was sold.",
+    executor_def=dg.in_process_executor,
+)
+
+MODEL_TRAINING_JOB = dg.define_asset_job(
+    "model_training_job",
+    selection=dg.AssetSelection.assets(FORECAST_MODELS),
+    description="Train forecast models for any set of tenants; each is promoted only where it is better than what serves.",
     executor_def=dg.in_process_executor,
 )

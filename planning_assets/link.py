@@ -9,6 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from planning.frames import PLAN_DAYS
+from resources.model_cache import ModelCache
 from resources.store.database import Connection
 from resources.store.plans import WriteContext
 
@@ -23,6 +24,7 @@ class Batch:
     """All tenants that are planned together for one date, and what the links have made so far.
 
     tenants: one row per tenant, with run_date (date), the master data columns of read_tenants.
+    model_cache: where artefacts of forecast models are looked for before the store.
     results: link name -> what it returned, or what was read from the store.
     """
 
@@ -30,6 +32,7 @@ class Batch:
     plan_date: date
     tenants: pd.DataFrame
     write_context: WriteContext
+    model_cache: ModelCache
     results: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
@@ -26,6 +27,19 @@ class DayConfig(dg.Config):
     chunk_tenants: int = Field(default=500, ge=1, description="Tenants computed and written together.")
 
 
+class TenantConfig(dg.Config):
+    """Run configuration of work that has no date: any set of tenants, as DayConfig otherwise."""
+
+    tenants: list[str] = Field(default=[], description="The tenants to work on.")
+    trigger: Literal["manual", "first", "age", "error", "drift"] = Field(
+        default="manual", description="Why models are trained. By hand, the days since the last attempt do not matter."
+    )
+    force: bool = Field(default=False, description="Train also when the last attempt was less than a week ago.")
+    workflow: str | None = Field(default=None, description="The workflow that asked; executions are filed under it.")
+    triggered_by: str = Field(default="", description="Who asked, for the execution's record.")
+    chunk_tenants: int = Field(default=20, ge=1, description="Tenants whose history is read together.")
+
+
 @dataclass(frozen=True)
 class Day:
     """One date and the tenants to work on."""
@@ -47,6 +61,39 @@ class Scope:
         for day in self.days:
             for start in range(0, len(day.tenant_ids), size):
                 yield Day(day.on, day.tenant_ids[start : start + size])
+
+
+@dataclass(frozen=True)
+class TenantScope:
+    """The tenants that a run without a date is asked to work on, why, and by whom."""
+
+    tenant_ids: Sequence[str]
+    type: str
+    triggered_by: str
+
+    def chunks(self, size: int) -> Iterator[Sequence[str]]:
+        """The tenants in chunks."""
+        for start in range(0, len(self.tenant_ids), size):
+            yield self.tenant_ids[start : start + size]
+
+
+def tenant_scope_of(context: dg.AssetExecutionContext, config: TenantConfig) -> TenantScope:
+    """Read the tenants from the config of a run, else from its partition key or key range.
+
+    Raises dagster.Failure with the remedy when they are missing or contradictory.
+    """
+    keys = list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else []
+    tenant_ids = list(dict.fromkeys(config.tenants)) or keys
+    if not tenant_ids:
+        raise _refusal(
+            "Neither a partition nor a configuration was given. Remedy: choose a partition, or set the tenants."
+        )
+    if not set(keys).issubset(tenant_ids):
+        raise _refusal(
+            f"The partition chosen and the configuration contradict each other: {', '.join(keys)} is not one of the "
+            "tenants named. Remedy: leave one of them empty."
+        )
+    return TenantScope(tenant_ids, _type_of(context), config.triggered_by or _trigger_of(context))
 
 
 def scope_of(context: dg.AssetExecutionContext, config: DayConfig, window_start: date, now: datetime) -> Scope:
@@ -86,6 +133,12 @@ def anchor_of(instance: dg.DagsterInstance, on: date, tenant_ids: Sequence[str])
     """
     register_tenants(instance, tenant_ids[:1])
     return key_of(on, tenant_ids[0])
+
+
+def tenant_anchor_of(instance: dg.DagsterInstance, tenant_ids: Sequence[str]) -> str:
+    """The partition that a run without a date carries, for the reason that `anchor_of` gives."""
+    register_tenants(instance, tenant_ids[:1])
+    return tenant_ids[0]
 
 
 def register_tenants(instance: dg.DagsterInstance, tenant_ids: Sequence[str]) -> list[str]:

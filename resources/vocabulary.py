@@ -18,6 +18,7 @@ DAILY_SUMMARY: Final = "daily_summary"
 WEEKLY_EVALUATION: Final = "weekly_evaluation"
 WEEKLY_DIGEST: Final = "weekly_digest"
 MONTHLY_CLEAN_UP: Final = "monthly_clean_up"
+MODEL_TRAINING: Final = "model_training"
 
 WORKFLOWS: Final = (
     DAILY_OPERATIONS,
@@ -29,6 +30,7 @@ WORKFLOWS: Final = (
     WEEKLY_EVALUATION,
     WEEKLY_DIGEST,
     MONTHLY_CLEAN_UP,
+    MODEL_TRAINING,
 )
 
 EXECUTION_TYPES: Final = ("scheduled", "manual", "backfill", "retry")
@@ -80,6 +82,10 @@ MIGRATION_MISMATCH: Final = "Migration version mismatch"
 RETRY_SCHEDULED: Final = "Retry scheduled"
 RETRY_EXECUTED: Final = "Retry executed successfully"
 RETRIES_EXCEEDED: Final = "Max retries exceeded - moved to manual review"
+MODEL_TRAINED: Final = "Forecast model trained"
+MODEL_TRAINING_SKIPPED: Final = "Forecast model not trained"
+MODEL_TRAINING_COMPLETED: Final = "Model training completed"
+MODEL_TRAINING_FAILED: Final = "Model training failed completely"
 
 # ---------------------------------------------------------------- events, as rows of the outbox
 

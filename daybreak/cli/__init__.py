@@ -14,9 +14,14 @@ COMMANDS = {
     "tenant": ("daybreak.cli.tenants", "Add, list, show and suspend tenants."),
     "import": ("daybreak.cli.imports", "Import a CSV file of one kind for a tenant."),
     "quarantine": ("daybreak.cli.imports", "List the rows that imports set aside."),
+    "history": ("daybreak.cli.history", "Show sales and demand day by day, and build them anew."),
     "sample": ("daybreak.cli.sample", "Generate synthetic bakeries with two years of sales."),
     "plan": ("daybreak.cli.plan", "Make and show the plans of a day."),
+    "forecast": ("daybreak.cli.forecasts", "Show a tenant's current forecasts."),
+    "backtest": ("daybreak.cli.backtest", "Score every forecast candidate on past mornings."),
     "validate": ("daybreak.cli.plan", "Score stored forecasts against what was sold."),
+    "models": ("daybreak.cli.models", "Train, show and roll back forecast models."),
+    "cache": ("daybreak.cli.cache", "Show and clear the forecast cache on Redis."),
     "settings": ("daybreak.cli.settings", "Show and change the instance's settings."),
 }
 """Each command's module, which holds a click command of that name (`import_` for a Python keyword), and its line of help."""

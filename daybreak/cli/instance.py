@@ -58,7 +58,8 @@ def doctor(as_json: bool) -> None:
         print_json([vars(finding) for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.check}: {finding.found}")
+            mark = "warn" if finding.is_warning else "ok  " if finding.is_ok else "FAIL"
+            click.echo(f"{mark}  {finding.check}: {finding.found}")
             if finding.remedy:
                 click.echo(f"      Remedy: {finding.remedy}")
     sys.exit(0 if all(finding.is_ok for finding in findings) else SOME_FAILED)

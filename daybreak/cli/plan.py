@@ -211,7 +211,7 @@ def execute_day(
     request = runs.Request(job, step, on, tenant_ids, workflow, skip_up_to_date, "command line")
     began = time.monotonic()
     try:
-        with _progress(f"{workflow} {on}", len(tenant_ids), as_json) as progress:
+        with progress_bar(f"{workflow} {on}", len(tenant_ids), as_json) as progress:
             ended = runs.execute(store, request, progress)
     except DagsterRefused as error:
         raise InputRefused(str(error)) from error
@@ -271,7 +271,7 @@ def _finish(ended: list[dict[str, Any]], as_json: bool) -> None:
 
 
 @contextmanager
-def _progress(title: str, total: int, as_json: bool) -> Iterator[Any]:
+def progress_bar(title: str, total: int, as_json: bool) -> Iterator[Any]:
     """A progress bar on a terminal; nothing where one would be in the way."""
     if as_json or not sys.stderr.isatty():
         yield lambda _finished: None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from resources.imports.contracts import Column, Kind, Rule
+from resources.imports.contracts import Column, Kind, Rule, Total
 from resources.store.database import Connection
 
 REFERENCES = {
@@ -39,6 +39,8 @@ def check(connection: Connection, kind: Kind, create: frozenset[str]) -> None:
         _find_disagreement(connection, kind)
     for rule in kind.rules:
         _find_breach(connection, rule)
+    if kind.total:
+        _find_wrong_totals(connection, kind.total)
     for column in kind.columns:
         if column.measured_in:
             _convert(connection, column, *column.measured_in)
@@ -164,6 +166,38 @@ def _find_breach(connection: Connection, rule: Rule) -> None:
     )
 
 
+def _find_wrong_totals(connection: Connection, total: Total) -> None:
+    """Report all rows of a group that does not add up. A group with a bad row is not added up: that row is to be mended."""
+    group = [sql.Identifier(name) for name in total.by]
+    connection.execute(
+        sql.SQL("""
+        WITH wrong AS (
+            SELECT tenant_id, {group}, sum({column}) AS found FROM staged AS s
+            WHERE NOT EXISTS (SELECT FROM problem AS p WHERE p.tenant_id = s.tenant_id AND {in_problem})
+            GROUP BY tenant_id, {group} HAVING abs(sum({column}) - %(total)s) > %(tolerance)s
+        )
+        {problem} SELECT s.tenant_id, s.row_number, %(column)s, s.{column}::float8::text,
+            'the rows of ' || concat_ws(', ', {values}) || ' add up to ' || wrong.found::float8
+                || ' where they must add up to ' || %(total)s::float8, %(remedy)s, {raw}
+        FROM wrong JOIN staged AS s USING (tenant_id, {group})
+        """).format(
+            group=sql.SQL(", ").join(group),
+            values=_names(total.by, "s"),
+            column=sql.Identifier(total.column),
+            in_problem=_same_in_problem(total.by),
+            problem=PROBLEM,
+            raw=RAW,
+        ),
+        {"total": total.total, "tolerance": total.tolerance, "column": total.column, "remedy": total.remedy},
+    )
+
+
+def _same_in_problem(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("trim(p.raw ->> {}) = s.{}::text").format(sql.Literal(name), sql.Identifier(name)) for name in columns
+    )
+
+
 def _convert(connection: Connection, column: Column, item_column: str, unit_column: str) -> None:
     """Turn a quantity into the item's base unit; report the rows for whose unit nothing is known."""
     names = {
@@ -210,10 +244,6 @@ def _convert(connection: Connection, column: Column, item_column: str, unit_colu
 
 def _leave_out_whole_groups(connection: Connection, kind: Kind) -> None:
     """A recipe, week or count with a row missing would be a wrong one: its good rows are left out with the bad one."""
-    same = sql.SQL(" AND ").join(
-        sql.SQL("trim(p.raw ->> {}) = s.{}::text").format(sql.Literal(name), sql.Identifier(name))
-        for name in kind.group
-    )
     connection.execute(
         sql.SQL("""
         {problem} SELECT DISTINCT ON (s.tenant_id, s.row_number) s.tenant_id, s.row_number, '', '',
@@ -221,5 +251,5 @@ def _leave_out_whole_groups(connection: Connection, kind: Kind) -> None:
         FROM staged AS s JOIN problem AS p ON p.tenant_id = s.tenant_id AND p.row_number <> s.row_number AND {same}
         WHERE NOT EXISTS (SELECT FROM problem AS own WHERE own.tenant_id = s.tenant_id AND own.row_number = s.row_number)
         ORDER BY s.tenant_id, s.row_number, p.row_number
-        """).format(problem=PROBLEM, group=_names(kind.group, "s"), raw=RAW, same=same)
+        """).format(problem=PROBLEM, group=_names(kind.group, "s"), raw=RAW, same=_same_in_problem(kind.group))
     )

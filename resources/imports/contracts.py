@@ -59,6 +59,17 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Total:
+    """What a column adds up to over the rows that share the columns `by`; a group that misses it is reported as a whole."""
+
+    column: str
+    by: tuple[str, ...]
+    total: float
+    tolerance: float
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Target:
     """A table that rows are merged into: new keys are inserted, changed values updated, the rest is left alone.
 
@@ -83,7 +94,8 @@ class Kind:
 
     `input` is the data version that a change bumps, `key` identifies a row in the file, `agreeing` are columns that must
     be equal in all rows of the group `agreeing_by`. `versions` names the append-only history that the importer extends;
-    with `is_widening_assortment`, a known product joins the assortment of the location that the row names.
+    with `is_widening_assortment`, a known product joins the assortment of the location that the row names. `dated_by` names
+    the column whose dates are recorded with the version, so that what is derived from the rows can be patched.
     """
 
     name: str
@@ -97,6 +109,8 @@ class Kind:
     agreeing: tuple[str, ...] = ()
     versions: str | None = None
     is_widening_assortment: bool = False
+    total: Total | None = None
+    dated_by: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -156,6 +170,7 @@ SALES = Kind(
     ),
     rules=(_not_in_the_future("business_date", "s.business_date <= b.today + 1"),),
     is_widening_assortment=True,
+    dated_by="business_date",
     notes=(
         "A later file replaces a row of the same location, product, date and source; "
         "the old values are kept in facts.sales_replaced.",
@@ -185,6 +200,42 @@ EVENTS = Kind(
     ),
     key=("location_id", "product_id", "business_date", "kind", "name"),
     targets=(Target("master.calendar_event", ("location_id", "product_id", "business_date", "kind", "name")),),
+)
+
+HOURLY_PROFILE = Kind(
+    "hourly-profile",
+    "calendar",
+    "How a day's demand spreads over its hours: one row per location, product, weekday and hour.",
+    (
+        LOCATION,
+        PRODUCT,
+        Column("weekday", "weekday", "the day of the week", "0", is_required=True),
+        Column("hour", "hour", "from this full hour to the next, local time", "7", is_required=True),
+        Column("share", "share", "share of the day's demand that comes in it", "1", is_required=True),
+    ),
+    key=("location_id", "product_id", "weekday", "hour"),
+    targets=(
+        Target(
+            "master.hourly_profile",
+            ("location_id", "product_id", "weekday", "hour"),
+            ("share",),
+            replaces_by=("location_id", "product_id", "weekday"),
+        ),
+    ),
+    total=Total(
+        "share",
+        ("location_id", "product_id", "weekday"),
+        1.0,
+        0.01,
+        "Give every hour of the day with its share, 0.05 for 5 %, so that they add up to 1.",
+    ),
+    notes=(
+        "The shares of a location, product and weekday add up to 1, give or take 0.01.",
+        "The file holds the whole day of every location, product and weekday that it names: hours that it leaves out have "
+        "no demand.",
+        "When a product sold out at a known time, demand is what was sold by the share of the day that had passed. Count "
+        "the shares from days on which it did not sell out, else the late hours are too small.",
+    ),
 )
 
 PRODUCTS = Kind(
@@ -770,6 +821,7 @@ KINDS = {
         SUPPLIERS,
         SUPPLIER_ITEMS,
         EVENTS,
+        HOURLY_PROFILE,
         SALES,
         STOCK,
         MOVEMENTS,

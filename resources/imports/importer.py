@@ -246,8 +246,12 @@ class _Run:
         deleted = {t for (t,) in connection.execute("SELECT tenant_id FROM batch WHERE is_changed")}
         touched.setdefault(self.kind.input, set()).update(written, deleted)
         for input_name, tenant_ids in touched.items():
-            for tenant_id in sorted(tenant_ids):
-                bump_input_version(connection, tenant_id, input_name, self.now)
+            versions = {
+                tenant_id: bump_input_version(connection, tenant_id, input_name, self.now)
+                for tenant_id in sorted(tenant_ids)
+            }
+            if self.kind.dated_by and input_name == self.kind.input:
+                merging.record_changed_dates(connection, self.kind.dated_by, input_name, versions)
         kept: dict[str, int] = dict(
             connection.execute("SELECT tenant_id, count(*) FROM staged GROUP BY tenant_id").fetchall()
         )

@@ -3,7 +3,7 @@
 Every row of `staged` that changed something is noted in `changed`. Nothing is judged here.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 
 from psycopg import sql
@@ -127,6 +127,20 @@ def merge(connection: Connection, kind: Kind, target: Target, present: Collectio
             ),
         ),
         {"now": now},
+    )
+
+
+def record_changed_dates(connection: Connection, dated_by: str, input_name: str, versions: Mapping[str, int]) -> None:
+    """Note beside each tenant's new version from which to which date rows were changed."""
+    connection.execute(
+        sql.SQL("""
+        INSERT INTO ops.input_change (tenant_id, input, version, first_on, last_on)
+        SELECT bumped.tenant_id, %(input)s, bumped.version, min(s.{dated_by}), max(s.{dated_by})
+        FROM unnest(%(tenant_ids)s::text[], %(versions)s::bigint[]) AS bumped (tenant_id, version)
+        JOIN changed AS c USING (tenant_id) JOIN staged AS s USING (tenant_id, row_number)
+        GROUP BY bumped.tenant_id, bumped.version
+        """).format(dated_by=sql.Identifier(dated_by)),
+        {"input": input_name, "tenant_ids": list(versions), "versions": list(versions.values())},
     )
 
 

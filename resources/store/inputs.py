@@ -6,12 +6,13 @@ Nothing is planned here, and nothing that was recorded for a later day than a te
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, LiteralString
 
 import numpy as np
 import pandas as pd
 
+from planning.censoring import NOT_SOLD_OUT
 from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel
 from resources.store.database import Connection
 
@@ -66,21 +67,30 @@ def read_tenants(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFr
     )
 
 
-def refresh_demand_panels(connection: Connection, tenant_ids: Sequence[str], now: datetime | None = None) -> int:
-    """Rebuild the panels that are older than the sales they come from; returns how many series were written.
+def refresh_demand_panels(connection: Connection, tenant_ids: Sequence[str]) -> int:
+    """Bring the panels that are older than the sales they come from up to date; returns how many series were written.
 
-    A panel is also rebuilt when a product with sales has joined the assortment since. The sales version is held for the
-    transaction, so that no import changes the rows of a panel that claims to show them. `now` is not recorded: a panel
-    is identified by its sales version.
+    Only the dates that the imports since have changed are read, as they are recorded in ops.input_change. A tenant with
+    no panel, or with a version whose changes are not recorded, is built anew, and so is a series that has joined the
+    assortment. The sales version is held for the transaction, so that no import changes the rows of a panel that claims
+    to show them.
     """
     stale = connection.execute(
         """
-        SELECT input.tenant_id, input.version FROM ops.input_version AS input
+        SELECT input.tenant_id, input.version, change.first_on, change.last_on,
+               panel.oldest = panel.newest AND change.versions = input.version - panel.oldest AS is_recorded
+        FROM ops.input_version AS input
+        CROSS JOIN LATERAL (
+            SELECT min(sales_version) AS oldest, max(sales_version) AS newest FROM facts.demand_panel
+            WHERE demand_panel.tenant_id = input.tenant_id
+        ) AS panel
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS versions, min(first_on) AS first_on, max(last_on) AS last_on FROM ops.input_change AS change
+            WHERE change.tenant_id = input.tenant_id AND change.input = input.input
+              AND change.version > panel.oldest AND change.version <= input.version
+        ) AS change
         WHERE input.tenant_id = ANY(%(tenant_ids)s::text[]) AND input.input = 'sales'
-          AND (NOT EXISTS (SELECT FROM facts.demand_panel AS panel
-                           WHERE panel.tenant_id = input.tenant_id AND panel.sales_version = input.version)
-               OR EXISTS (SELECT FROM facts.demand_panel AS panel
-                          WHERE panel.tenant_id = input.tenant_id AND panel.sales_version <> input.version)
+          AND (panel.oldest IS DISTINCT FROM input.version OR panel.newest <> input.version
                OR EXISTS (SELECT FROM master.assortment AS series
                           WHERE series.tenant_id = input.tenant_id
                             AND NOT EXISTS (SELECT FROM facts.demand_panel AS panel
@@ -89,49 +99,119 @@ def refresh_demand_panels(connection: Connection, tenant_ids: Sequence[str], now
                             AND EXISTS (SELECT FROM facts.sales
                                         WHERE (sales.tenant_id, sales.location_id, sales.product_id)
                                             = (series.tenant_id, series.location_id, series.product_id))))
-        ORDER BY input.tenant_id FOR NO KEY UPDATE
+        ORDER BY input.tenant_id FOR NO KEY UPDATE OF input
         """,
         {"tenant_ids": list(tenant_ids)},
     ).fetchall()
+    unrecorded = [tenant_id for tenant_id, *_, is_recorded in stale if not is_recorded]
+    return _write_panels(connection, [row[:4] for row in stale], unrecorded)
+
+
+def rebuild_demand_panels(connection: Connection, tenant_ids: Sequence[str]) -> int:
+    """Build the panels anew from all sales rows, whatever they are now; returns how many series were written."""
+    held = connection.execute(
+        """
+        SELECT tenant_id, version, NULL::date, NULL::date FROM ops.input_version
+        WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND input = 'sales' ORDER BY tenant_id FOR NO KEY UPDATE
+        """,
+        {"tenant_ids": list(tenant_ids)},
+    ).fetchall()
+    return _write_panels(connection, held, [tenant_id for tenant_id, *_ in held])
+
+
+def _write_panels(
+    connection: Connection, stale: Sequence[tuple[str, int, date | None, date | None]], rebuilt: Sequence[str]
+) -> int:
+    """Write the panels of tenants with the version and the changed dates of each; those of `rebuilt` from all their rows.
+
+    The rows of the changed dates take the place of what the arrays hold from the first to the last of these rows. Rows
+    are added and replaced but never removed, so nothing else can have changed; whoever removes some moves the version on
+    without a record of dates, and the panel is built anew.
+    """
     if not stale:
         return 0
-    parameters = {"tenant_ids": [row[0] for row in stale], "versions": [row[1] for row in stale]}
-    connection.execute("DELETE FROM facts.demand_panel WHERE tenant_id = ANY(%(tenant_ids)s::text[])", parameters)
-    return connection.execute(
+    tenant_ids, versions, first_on, last_on = (list(values) for values in zip(*stale, strict=True))
+    parameters = {"tenant_ids": tenant_ids, "versions": versions, "first_on": first_on, "last_on": last_on}
+    connection.execute("DELETE FROM facts.demand_panel WHERE tenant_id = ANY(%s::text[])", (list(rebuilt),))
+    # Each series reads its own range of the primary key: a morning costs a look-up a series, whatever was sold before.
+    written = connection.execute(
         """
+        WITH stale AS (
+            SELECT * FROM unnest(%(tenant_ids)s::text[], %(versions)s::bigint[], %(first_on)s::date[], %(last_on)s::date[])
+                AS stale (tenant_id, version, first_on, last_on)
+        )
         INSERT INTO facts.demand_panel
-            (tenant_id, location_id, product_id, first_on, sales_units, is_sold_out, sales_version)
-        SELECT tenant_id, location_id, product_id, min(business_date),
-               array_agg(CASE WHEN later.n = 0 THEN units END ORDER BY business_date, later.n),
-               array_agg(later.n = 0 AND is_sold_out ORDER BY business_date, later.n), stale.version
-        FROM (
-            SELECT tenant_id, location_id, product_id, business_date, units, is_sold_out,
-                   lead(business_date, 1, last_on + 1) OVER (
-                       PARTITION BY tenant_id, location_id, product_id ORDER BY business_date
-                   ) - business_date AS days_until_next
+            (tenant_id, location_id, product_id, first_on, sales_units, sold_out_on, sold_out_minute, sales_version)
+        SELECT series.tenant_id, series.location_id, series.product_id, least(panel.first_on, fresh.first_on),
+               panel.sales_units[1 : fresh.first_on - panel.first_on]
+               || array_fill(NULL::real, ARRAY[greatest(
+                      fresh.first_on - panel.first_on - cardinality(panel.sales_units), 0)])
+               || fresh.sales_units
+               || array_fill(NULL::real, ARRAY[greatest(panel.first_on - fresh.last_on - 1, 0)])
+               || panel.sales_units[fresh.last_on - panel.first_on + 2 :],
+               sold_out.days, sold_out.minutes, stale.version
+        FROM stale JOIN master.assortment AS series USING (tenant_id)
+        LEFT JOIN facts.demand_panel AS panel USING (tenant_id, location_id, product_id)
+        CROSS JOIN LATERAL (
+            SELECT min(business_date) AS first_on, max(business_date) AS last_on,
+                   array_agg(CASE WHEN later.n = 0 THEN units END ORDER BY business_date, later.n) AS sales_units,
+                   array_agg(business_date) FILTER (WHERE later.n = 0 AND sold_out_at IS NOT NULL) AS sold_out_on,
+                   array_agg(extract(hour FROM sold_out_at) * 60 + extract(minute FROM sold_out_at))
+                       FILTER (WHERE later.n = 0 AND sold_out_at IS NOT NULL) AS sold_out_minute
             FROM (
-                SELECT tenant_id, location_id, product_id, business_date, sum(quantity_units)::real AS units,
-                       bool_or(sold_out_at IS NOT NULL) AS is_sold_out,
-                       max(business_date) OVER (PARTITION BY tenant_id) AS last_on
+                SELECT business_date, sum(quantity_units)::real AS units, max(sold_out_at) AS sold_out_at,
+                       lead(business_date, 1, business_date + 1) OVER (ORDER BY business_date)
+                           - business_date AS days_until_next
                 FROM facts.sales
-                WHERE tenant_id = ANY(%(tenant_ids)s::text[])
-                GROUP BY 1, 2, 3, 4
+                WHERE (sales.tenant_id, sales.location_id, sales.product_id)
+                    = (series.tenant_id, series.location_id, series.product_id)
+                  AND sales.business_date >= CASE WHEN panel.tenant_id IS NULL THEN '-infinity' ELSE stale.first_on END
+                  AND sales.business_date <= CASE WHEN panel.tenant_id IS NULL THEN 'infinity' ELSE stale.last_on END
+                GROUP BY business_date
             ) AS daily
-        ) AS spaced
-        JOIN master.assortment USING (tenant_id, location_id, product_id)
-        JOIN unnest(%(tenant_ids)s::text[], %(versions)s::bigint[]) AS stale (tenant_id, version) USING (tenant_id)
-        CROSS JOIN LATERAL generate_series(0, days_until_next - 1) AS later (n)
-        GROUP BY tenant_id, location_id, product_id, stale.version
+            CROSS JOIN LATERAL generate_series(0, days_until_next - 1) AS later (n)
+        ) AS fresh
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(day ORDER BY day), '{}') AS days,
+                   coalesce(array_agg(minute ORDER BY day), '{}') AS minutes
+            FROM (
+                SELECT day, minute FROM unnest(panel.sold_out_on, panel.sold_out_minute) AS known (day, minute)
+                WHERE day NOT BETWEEN fresh.first_on AND fresh.last_on
+                UNION ALL SELECT * FROM unnest(fresh.sold_out_on, fresh.sold_out_minute)
+            ) AS of_both (day, minute)
+        ) AS sold_out
+        WHERE fresh.first_on IS NOT NULL
+        ON CONFLICT (tenant_id, location_id, product_id) DO UPDATE
+        SET first_on = excluded.first_on, sales_units = excluded.sales_units, sold_out_on = excluded.sold_out_on,
+            sold_out_minute = excluded.sold_out_minute, sales_version = excluded.sales_version
         """,
         parameters,
     ).rowcount
+    connection.execute(
+        """
+        UPDATE facts.demand_panel AS panel SET sales_version = stale.version
+        FROM unnest(%(tenant_ids)s::text[], %(versions)s::bigint[]) AS stale (tenant_id, version)
+        WHERE panel.tenant_id = stale.tenant_id AND panel.sales_version <> stale.version
+        """,
+        parameters,
+    )
+    connection.execute(
+        """
+        DELETE FROM ops.input_change AS change
+        USING unnest(%(tenant_ids)s::text[], %(versions)s::bigint[]) AS used (tenant_id, version)
+        WHERE change.tenant_id = used.tenant_id AND change.input = 'sales' AND change.version <= used.version
+        """,
+        parameters,
+    )
+    return written
 
 
 def read_sales_panel(connection: Connection, tenant_ids: Sequence[str], first_day: date, last_day: date) -> Panel:
     """What each active product sold per day at each active location, from first_day through last_day.
 
     Keys tenant_id, location_id, product_id; `sales_units` (n, days) in units, NaN where nothing is recorded, and
-    `is_sold_out` (n, days) bool. A series without sales is all NaN. Call `refresh_demand_panels` before.
+    `sold_out_minute` (n, days) int16, the local minute of the day at which the last one went, NOT_SOLD_OUT elsewhere. A
+    series without sales is all NaN. Call `refresh_demand_panels` before.
     """
     days = (last_day - first_day).days + 1
     rows = batch_frame(
@@ -139,15 +219,19 @@ def read_sales_panel(connection: Connection, tenant_ids: Sequence[str], first_da
         """
         SELECT series.tenant_id, series.location_id, series.product_id,
                greatest(panel.first_on - %(first_day)s, 0) AS start,
-               panel.sales_units[seen.low : seen.high] AS sales_units,
-               panel.is_sold_out[seen.low : seen.high] AS is_sold_out
+               array_send(array_replace(panel.sales_units[
+                   greatest(%(first_day)s - panel.first_on, 0) + 1 : %(last_day)s - panel.first_on + 1
+               ], NULL, 'NaN'::real)) AS sales_units,
+               sold_out.days AS sold_out_days, sold_out.minutes AS sold_out_minutes
         FROM master.assortment AS series
         JOIN master.product USING (tenant_id, product_id)
         JOIN master.location USING (tenant_id, location_id)
         LEFT JOIN facts.demand_panel AS panel USING (tenant_id, location_id, product_id)
         CROSS JOIN LATERAL (
-            SELECT greatest(%(first_day)s - panel.first_on, 0) + 1 AS low, %(last_day)s - panel.first_on + 1 AS high
-        ) AS seen
+            SELECT array_agg(day - %(first_day)s) AS days, array_agg(minute) AS minutes
+            FROM unnest(panel.sold_out_on, panel.sold_out_minute) AS known (day, minute)
+            WHERE day BETWEEN %(first_day)s AND %(last_day)s
+        ) AS sold_out
         WHERE series.tenant_id = ANY(%(tenant_ids)s::text[])
           AND series.is_active AND product.is_active AND location.is_active
         ORDER BY 1, 2, 3
@@ -155,18 +239,31 @@ def read_sales_panel(connection: Connection, tenant_ids: Sequence[str], first_da
         tenant_ids,
         {"first_day": first_day, "last_day": last_day},
     )
-    lengths = np.array([len(values or ()) for values in rows["sales_units"]], dtype=int)
+    units, lengths = _reals(rows["sales_units"])
     series = np.repeat(np.arange(len(rows)), lengths)
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     days_at = np.repeat(rows["start"].fillna(0).to_numpy(dtype=int), lengths) + within
     sales_units = np.full((len(rows), days), np.nan)
-    is_sold_out = np.zeros((len(rows), days), dtype=bool)
-    sales_units[series, days_at] = _flat(rows["sales_units"], float)
-    is_sold_out[series, days_at] = _flat(rows["is_sold_out"], bool)
+    sales_units[series, days_at] = units
+    sold_out_minute = np.full((len(rows), days), NOT_SOLD_OUT, dtype=np.int16)
+    sold_out = np.repeat(np.arange(len(rows)), [len(found or ()) for found in rows["sold_out_days"]])
+    sold_out_minute[sold_out, _flat(rows["sold_out_days"], int)] = _flat(rows["sold_out_minutes"], int)
     return Panel(
         rows[["tenant_id", "location_id", "product_id"]],
-        {"sales_units": sales_units, "is_sold_out": is_sold_out},
+        {"sales_units": sales_units, "sold_out_minute": sold_out_minute},
         first_day,
+    )
+
+
+def read_hourly_profiles(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
+    """The share of a weekday's demand by hour: tenant_id, location_id, product_id, weekday, hour, share."""
+    return batch_frame(
+        connection,
+        """
+        SELECT tenant_id, location_id, product_id, weekday, hour, share::float8 FROM master.hourly_profile
+        WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2, 3, 4, 5
+        """,
+        tenant_ids,
     )
 
 
@@ -644,7 +741,8 @@ def read_forecasts(connection: Connection, tenant_ids: Sequence[str], plan_date:
         connection,
         """
         SELECT line.tenant_id, line.location_id, line.product_id, line.method, line.method_reason, line.model_version,
-               line.last_history_on, line.mean_units, line.quantile_units, line.is_open
+               line.last_history_on, line.volume_class, line.mean_units,
+               coalesce(line.raw_mean_units, line.mean_units) AS raw_mean_units, line.quantile_units, line.is_open
         FROM plans.plan JOIN plans.forecast AS line USING (tenant_id, plan_date, plan_id)
         WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
           AND plan.kind = 'forecast' AND plan.status = 'active'
@@ -654,9 +752,10 @@ def read_forecasts(connection: Connection, tenant_ids: Sequence[str], plan_date:
         {"plan_date": plan_date},
     )
     return Panel(
-        rows.drop(columns=["mean_units", "quantile_units", "is_open"]),
+        rows.drop(columns=["mean_units", "raw_mean_units", "quantile_units", "is_open"]),
         {
             "mean_units": _matrix(rows["mean_units"]),
+            "raw_mean_units": _matrix(rows["raw_mean_units"]),
             "quantile_units": _matrix(rows["quantile_units"], (PLAN_DAYS, len(QUANTILE_LEVELS))),
             "is_open": _matrix(rows["is_open"]).astype(bool),
         },
@@ -747,6 +846,17 @@ def batch_frame(
         for n, column in enumerate(described)
     }
     return pd.DataFrame(columns)
+
+
+def _reals(arrays: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The elements of one-dimensional real arrays without nulls, as `array_send` writes them, and the length of each.
+
+    A batch has millions of days: read as Python numbers they would take as long as the forecast made from them.
+    """
+    header, width = 20, 8  # dimensions, flags, type, length and lower bound; then a length and a value each
+    parts = [array[header:] if array else b"" for array in arrays]
+    lengths = np.array([len(part) // width for part in parts], dtype=int)
+    return np.frombuffer(b"".join(parts), dtype=">f4").reshape(-1, 2)[:, 1].astype(float), lengths
 
 
 def _flat(arrays: pd.Series, dtype: type) -> np.ndarray:

@@ -272,8 +272,10 @@ def write_forecasts(
         (
             *columns,
             "last_history_on",
+            "volume_class",
             "is_open",
             "mean_units",
+            "raw_mean_units",
             "quantile_units",
             "plan_date",
             "extended_from",
@@ -282,9 +284,10 @@ def write_forecasts(
         (
             (*row, context.plan_date, FORECAST_DAYS, levels)
             for row in zip(
-                *_columns(lines, (*columns, "last_history_on")),
+                *_columns(lines, (*columns, "last_history_on", "volume_class")),
                 _literals(forecasts["is_open"]),
                 _literals(forecasts["mean_units"]),
+                _literals(forecasts["raw_mean_units"]),
                 _literals(forecasts["quantile_units"]),
                 strict=True,
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from planning.demand import SERIES
+from planning.calendar import SERIES
 from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel
 from planning.validation import METRIC_COLUMNS, SALES_DAYS, rows_to_score
 from resources import vocabulary
@@ -131,7 +131,13 @@ def _forecasts_of(connection: Connection, tenant_ids: Sequence[str], business_da
         SELECT scored.tenant_id, scored.location_id, line.product_id, scored.days_ahead, scored.run_date,
                line.mean_units[scored.days_ahead + 1]::float8 AS mean_units,
                line.quantile_units[scored.days_ahead + 1 : scored.days_ahead + 1][:] AS quantile_units,
-               line.is_open[scored.days_ahead + 1] AS is_open, scored.is_replayed
+               line.is_open[scored.days_ahead + 1] AS is_open, scored.is_replayed, line.method,
+               line.raw_mean_units[scored.days_ahead + 1]::float8 AS raw_mean_units,
+               line.volume_class::float8 AS volume_class,
+               EXISTS (SELECT FROM facts.sales
+                        WHERE (sales.tenant_id, sales.location_id, sales.product_id)
+                            = (scored.tenant_id, scored.location_id, line.product_id)
+                          AND sales.business_date = %(business_date)s AND sales.sold_out_at IS NOT NULL) AS is_sold_out
         FROM scored JOIN plans.forecast AS line USING (tenant_id, plan_date, plan_id, location_id)
         ORDER BY 1, 2, 3, 4
         """,

@@ -10,10 +10,10 @@ from datetime import date, datetime
 
 from resources.store.database import Connection
 
-INPUTS = ("sales", "stock", "recipes", "suppliers", "orders", "calendar", "products", "settings")
-"""The inputs of a plan, each of them an external asset of the lineage but `settings`."""
+INPUTS = ("sales", "stock", "recipes", "suppliers", "orders", "calendar", "products", "settings", "models")
+"""The inputs of a plan, each of them an external asset of the lineage but `settings` and `models`."""
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 """Raised when the code makes different plans from the same inputs, so that plans made before are not up to date."""
 
 

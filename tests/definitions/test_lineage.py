@@ -13,12 +13,15 @@ def test_definitions_hold_the_lineage_and_connect_to_nothing() -> None:
     assert keys == {
         *("sales", "stock", "recipes", "suppliers", "orders", "calendar", "products"),
         *(link.name for link in LINKS),
+        "forecast_models",
         "validation_metrics",
     }
     graph = definitions.resolve_asset_graph()
     assert {k.to_user_string() for k in graph.get(dg.AssetKey("procurement_plans")).parent_keys} == {
         *("production_plans", "recipes", "suppliers", "stock", "orders")
     }
+    parents = graph.get(dg.AssetKey("forecasts")).parent_keys
+    assert dg.AssetKey("forecast_models") in parents
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key

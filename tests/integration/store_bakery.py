@@ -87,17 +87,19 @@ def forecasts(tenant_ids: Sequence[str], day: date = DAY, units: float = 10.0) -
     series = [("main", "bread"), ("main", "cake"), ("kiosk", "bread")]
     keys = pd.DataFrame(
         [
-            (tenant_id, *place, "naive", "the best", "naive-1", day - timedelta(days=1))
+            (tenant_id, *place, "naive", "the best", "naive-1", day - timedelta(days=1), 0)
             for tenant_id in tenant_ids
             for place in series
         ],
-        columns=["tenant_id", "location_id", "product_id", "method", "method_reason", "model_version", "last_history_on"],
+        columns=["tenant_id", "location_id", "product_id", "method", "method_reason", "model_version", "last_history_on",
+                 "volume_class"],
     )  # fmt: skip
     mean = units + np.tile(np.arange(PLAN_DAYS, dtype=float), (len(keys), 1))
     return Panel(
         keys,
         {
             "mean_units": mean,
+            "raw_mean_units": mean,
             "quantile_units": mean[:, :, np.newaxis] * (0.5 + np.array(QUANTILE_LEVELS)),
             "is_open": np.ones_like(mean, dtype=bool),
         },

@@ -123,6 +123,22 @@ def test_an_absent_column_leaves_what_is_stored(tenant: Store) -> None:
     assert rows(tenant, "SELECT sold_out_at FROM facts.sales") == [(None,)]
 
 
+def test_the_dates_that_an_import_changed_are_recorded_with_its_version(tenant: Store) -> None:
+    recorded = "SELECT version, first_on, last_on FROM ops.input_change WHERE input = 'sales' ORDER BY 1"
+    old = SALES + "main,baguette,2025-03-02,40\nmain,baguette,2025-03-08,41\n"
+    take(tenant, "sales", old, CREATE)
+    taken(
+        tenant, "sales", SALES + "main,baguette,2025-03-02,40\nmain,baguette,2025-03-05,9\nmain,baguette,2025-03-08,7\n"
+    )
+    taken(tenant, "sales", SALES + "main,baguette,2025-03-02,40.0\n")
+    take(tenant, "sales", old, Options(again=True))
+    assert rows(tenant, recorded) == [
+        (1, date(2025, 3, 2), date(2025, 3, 8)),
+        (2, date(2025, 3, 5), date(2025, 3, 8)),
+        (3, date(2025, 3, 8), date(2025, 3, 8)),
+    ]
+
+
 def test_again_applies_an_old_file_over_later_ones(tenant: Store) -> None:
     old = SALES + "main,baguette,2025-03-08,40\n"
     take(tenant, "sales", old, CREATE)
@@ -392,6 +408,47 @@ def test_events_may_name_no_location_and_no_product(tenant: Store) -> None:
     assert (more.rows_written, more.rows_unchanged) == (1, 2)
     twice = take(tenant, "events", text + ",,2025-12-25,holiday,Christmas\n")
     assert "rows 2 and 4" in twice.problems[0].problem
+
+
+PROFILE = "location_id,product_id,weekday,hour,share\n"
+
+
+def test_an_hourly_profile_holds_the_whole_day_of_what_it_names(tenant: Store) -> None:
+    bakery(tenant)
+    stored = "SELECT weekday, hour, share::float8 FROM master.hourly_profile ORDER BY 1, 2"
+    text = PROFILE + "main,croissant,mon,7,0.6\nmain,croissant,mon,8,0.4\nmain,croissant,tue,7,1\n"
+    assert taken(tenant, "hourly-profile", text).rows_written == 3
+    taken(tenant, "hourly-profile", PROFILE + "main,croissant,0,9,0.7\nmain,croissant,0,10,0.295\n")
+    assert rows(tenant, stored) == [(0, 9, 0.7), (0, 10, 0.295), (1, 7, 1.0)]
+    versions = dict(rows(tenant, "SELECT input, version FROM ops.input_version"))
+    assert versions["calendar"] == 2
+
+
+def test_an_hourly_profile_that_does_not_add_up_is_refused_with_all_its_rows(tenant: Store) -> None:
+    bakery(tenant)
+    text = PROFILE + "main,croissant,0,7,0.6\nmain,croissant,0,8,0.3\nmain,croissant,1,7,1\n"
+    report = take(tenant, "hourly-profile", text)
+    assert report.status == "refused"
+    assert [(problem.row, problem.column, problem.value) for problem in report.problems] == [
+        (2, "share", "0.6"),
+        (3, "share", "0.3"),
+    ]
+    problem = report.problems[0]
+    assert problem.problem == "the rows of main, croissant, 0 add up to 0.9 where they must add up to 1"
+    assert "add up to 1" in problem.remedy
+    kept = take(tenant, "hourly-profile", text, Options(keep_good=True))
+    assert (kept.rows_written, kept.rows_quarantined) == (1, 2)
+
+
+def test_a_bad_share_is_named_and_not_the_sum_that_it_leaves(tenant: Store) -> None:
+    bakery(tenant)
+    report = take(tenant, "hourly-profile", PROFILE + "main,croissant,0,7,0.6\nmain,croissant,0,8,40%\n")
+    assert [(problem.row, problem.problem) for problem in report.problems] == [
+        (2, "belongs to main, croissant, 0 with row 3, which is bad"),
+        (3, "not a number"),
+    ]
+    report = take(tenant, "hourly-profile", PROFILE + "main,croissant,0,24,0.6\nmain,croissant,0,8,1.4\n")
+    assert {problem.problem for problem in report.problems} == {"too large"}
 
 
 def test_the_base_unit_of_an_item_cannot_change(tenant: Store) -> None:

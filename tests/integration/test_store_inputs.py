@@ -5,8 +5,13 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from planning.censoring import NOT_SOLD_OUT
 from planning.frames import PLAN_DAYS, Panel
+from resources.imports.importer import Options, import_batch
+from resources.imports.source import Source
 from resources.store.database import Store
 from resources.store.due import read_validation_state
 from resources.store.inputs import (
@@ -24,6 +29,7 @@ from resources.store.inputs import (
     read_stock_history,
     read_supplier_prices,
     read_tenants,
+    rebuild_demand_panels,
     refresh_demand_panels,
 )
 from resources.store.plans import (
@@ -97,13 +103,15 @@ def test_the_panel_equals_the_rows(store: Store) -> None:
     np.testing.assert_allclose(panel["sales_units"][:3], expected)
     assert np.isnan(panel["sales_units"][3:]).all()
     assert list(panel.keys["tenant_id"]) == ["a"] * 3 + ["b"] * 3
-    np.testing.assert_array_equal(panel["is_sold_out"][:3, :-1], False)
-    np.testing.assert_array_equal(panel["is_sold_out"][:3, -1], ~np.isnan(expected[:, -1]))
+    np.testing.assert_array_equal(panel["sold_out_minute"][:3, :-1], NOT_SOLD_OUT)
+    np.testing.assert_array_equal(
+        panel["sold_out_minute"][:3, -1], np.where(np.isnan(expected[:, -1]), NOT_SOLD_OUT, 11 * 60)
+    )
     np.testing.assert_allclose(later["sales_units"][:, :10], expected[:, -10:])
     assert np.isnan(later["sales_units"][:, 10:]).all()
 
 
-def test_a_panel_is_rebuilt_when_sales_or_the_assortment_moved_on_and_only_then(store: Store) -> None:
+def test_a_panel_is_written_when_sales_or_the_assortment_moved_on_and_only_then(store: Store) -> None:
     add_bakery(store, "a")
     with store.transaction() as connection:
         add_sales(connection, "a", [("main", "bread", days_before(3), 5), ("kiosk", "cake", days_before(2), 4)])
@@ -112,7 +120,7 @@ def test_a_panel_is_rebuilt_when_sales_or_the_assortment_moved_on_and_only_then(
         add_sales(connection, "a", [("main", "bread", days_before(1), 6)])
         assert refresh_demand_panels(connection, ["a"]) == 1
         connection.execute("INSERT INTO master.assortment VALUES ('a', 'kiosk', 'cake', 'main')")
-        assert refresh_demand_panels(connection, ["a"]) == 2
+        assert refresh_demand_panels(connection, ["a"]) == 1
         panel = read_sales_panel(connection, ["a"], days_before(3), days_before(1))
         connection.execute("UPDATE master.product SET is_active = false WHERE product_id = 'cake'")
         without_cake = read_sales_panel(connection, ["a"], days_before(3), days_before(1))
@@ -121,6 +129,138 @@ def test_a_panel_is_rebuilt_when_sales_or_the_assortment_moved_on_and_only_then(
         panel["sales_units"], [[np.nan] * 3, [np.nan, 4, np.nan], [5, np.nan, 6], [np.nan] * 3]
     )
     assert set(without_cake.keys["product_id"]) == {"bread"}
+
+
+HEADER = "location_id,product_id,business_date,quantity_units,sold_out_at,source_id\n"
+CREATE = Options(create=frozenset({"product", "location"}))
+
+
+def import_sales(store: Store, *rows: tuple[str, str, date, float, str, str]) -> None:
+    text = HEADER + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    report = import_batch(store, "sales", [Source.of_bytes("a", "f.csv", text.encode())], now=NOW, options=CREATE)[0]
+    assert report.status in {"imported", "already_imported"}, report.problems
+
+
+def stored_panels(store: Store) -> list[tuple[object, ...]]:
+    """Everything that the panels hold."""
+    with store.transaction() as connection:
+        return connection.execute(
+            """
+            SELECT location_id, product_id, first_on, sales_units, sold_out_on, sold_out_minute, sales_version
+            FROM facts.demand_panel ORDER BY 1, 2
+            """
+        ).fetchall()
+
+
+def test_a_patched_panel_holds_a_late_row_a_correction_and_a_sell_out_taken_back(store: Store) -> None:
+    add_bakery(store, "a")
+    first = ("main", "bread", days_before(5), 5, "11:30", "")
+    import_sales(
+        store, first, ("main", "bread", days_before(3), 6, "12:00", ""), ("main", "cake", days_before(4), 2, "", "")
+    )
+    with store.transaction() as connection:
+        assert refresh_demand_panels(connection, ["a"]) == 2
+    import_sales(store, ("main", "bread", days_before(7), 4, "", ""), ("main", "bread", days_before(3), 7, "", ""))
+    import_sales(
+        store, ("main", "bread", days_before(1), 8, "", ""), ("main", "bread", days_before(1), 1, "15:05", "till-2")
+    )
+    with store.transaction() as connection:
+        assert refresh_demand_panels(connection, ["a"]) == 2
+        assert connection.execute("SELECT count(*) FROM ops.input_change").fetchone() == (0,)
+    bread, cake = stored_panels(store)
+    assert bread[2:] == (
+        days_before(7),
+        [4.0, None, 5.0, None, 7.0, None, 9.0],
+        [days_before(5), days_before(1)],
+        [690, 905],
+        3,
+    )
+    assert cake[2:] == (days_before(4), [2.0], [], [], 3)
+
+
+def test_only_the_dates_that_imports_changed_are_read_again(store: Store) -> None:
+    add_bakery(store, "a")
+    import_sales(store, *(("main", "bread", days_before(n), n, "", "") for n in range(1, 9)))
+    with store.transaction() as connection:
+        refresh_demand_panels(connection, ["a"])
+        # What no import changed is not looked at: a row altered behind the importer's back stays as it was.
+        connection.execute("UPDATE facts.sales SET quantity_units = 99 WHERE business_date = %s", (days_before(8),))
+    import_sales(store, ("main", "bread", DAY, 3, "", ""), ("main", "bread", days_before(2), 2, "", ""))
+    with store.transaction() as connection:
+        refresh_demand_panels(connection, ["a"])
+    assert stored_panels(store)[0][3] == [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 3.0]
+    with store.transaction() as connection:
+        assert rebuild_demand_panels(connection, ["a"]) == 1
+    assert stored_panels(store)[0][3][0] == 99
+
+
+def test_a_gap_in_the_record_of_changes_has_the_panel_built_anew(store: Store) -> None:
+    add_bakery(store, "a")
+    import_sales(store, ("main", "bread", days_before(9), 5, "", ""), ("main", "bread", days_before(2), 6, "", ""))
+    with store.transaction() as connection:
+        refresh_demand_panels(connection, ["a"])
+        connection.execute("DELETE FROM facts.sales WHERE business_date = %s", (days_before(9),))
+        bump_input_version(connection, "a", "sales", NOW)
+    import_sales(store, ("main", "bread", days_before(1), 7, "", ""))
+    with store.transaction() as connection:
+        refresh_demand_panels(connection, ["a"])
+    assert stored_panels(store)[0][2:] == (days_before(2), [6.0, 7.0], [], [], 3)
+
+
+ROW = st.tuples(
+    st.sampled_from(["main", "kiosk"]),
+    st.sampled_from(["bread", "cake", "tart"]),
+    st.integers(0, 420).map(days_before),
+    st.integers(0, 60),
+    st.sampled_from(["", "", "", "11:00", "15:45"]),
+    st.sampled_from(["", "", "till-2"]),
+)
+STEP = st.tuples(
+    st.lists(ROW, min_size=1, max_size=12, unique_by=lambda row: (row[0], row[1], row[2], row[5])), st.booleans()
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEP, min_size=1, max_size=7))
+def test_a_panel_kept_by_patches_equals_one_built_from_the_rows(
+    store: Store, steps: list[tuple[list[tuple[str, str, date, float, str, str]], bool]]
+) -> None:
+    with store.transaction() as connection:  # each example starts from nothing
+        connection.execute("TRUNCATE master.tenant CASCADE")
+    add_bakery(store, "a")
+    for rows, is_refreshed in steps:
+        import_sales(store, *rows)
+        if is_refreshed:
+            with store.transaction() as connection:
+                refresh_demand_panels(connection, ["a"])
+    with store.transaction() as connection:
+        refresh_demand_panels(connection, ["a"])
+    kept = stored_panels(store)
+    with store.transaction() as connection:
+        rebuild_demand_panels(connection, ["a"])
+        rows_of_days = connection.execute(
+            """
+            SELECT location_id, product_id, business_date, sum(quantity_units)::float8, max(sold_out_at) FROM facts.sales
+            GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+            """
+        ).fetchall()
+        first = min(row[2] for row in rows_of_days)
+        panel = read_sales_panel(connection, ["a"], first, DAY)
+    assert kept == stored_panels(store)
+
+    # And both equal the rows, told by another way.
+    series = {
+        key: n for n, key in enumerate(panel.keys[["location_id", "product_id"]].itertuples(index=False, name=None))
+    }
+    units = np.full_like(panel["sales_units"], np.nan)
+    minute = np.full_like(panel["sold_out_minute"], NOT_SOLD_OUT)
+    for location_id, product_id, on, quantity, sold_out_at in rows_of_days:
+        at = series[location_id, product_id], panel.column(on)
+        units[at] = quantity
+        if sold_out_at is not None:
+            minute[at] = sold_out_at.hour * 60 + sold_out_at.minute
+    np.testing.assert_array_equal(panel["sales_units"], units)
+    np.testing.assert_array_equal(panel["sold_out_minute"], minute)
 
 
 def test_later_versions_are_not_seen_by_earlier_run_dates(store: Store) -> None:

@@ -1,0 +1,17 @@
+"""Demand: sell-outs by their time, hourly profiles, and the dates that each import changed."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Create everything in 0002_demand.sql."""
+    # The statements go to the driver as they are: SQLAlchemy would read a colon as a parameter.
+    statements = Path(__file__).with_name("0002_demand.sql").read_text(encoding="utf-8")
+    connection = op.get_bind().connection.driver_connection
+    assert connection is not None  # noqa: S101 (Alembic runs migrations on an open connection)
+    connection.execute(statements)
