@@ -23,6 +23,12 @@ def address_of(root: str, database: str) -> str:
     return f"{root.rpartition('/')[0]}/{database}"
 
 
+@pytest.fixture(autouse=True)
+def _without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis of the machine must not see what tests forecast; those of the cache name a server of their own."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+
+
 @pytest.fixture(scope="session")
 def postgres_dsn_root() -> Iterator[str]:
     """The address of an embedded server of this test worker. Nothing is kept, so nothing is synced."""

@@ -10,6 +10,7 @@ from planning_assets.chunk import Order, plan_chunk
 from planning_assets.daily_plan import LINKS
 from planning_assets.partitions import TENANTS, tenant_days
 from planning_assets.scope import anchor_of
+from resources.model_cache import ModelCache
 from resources.store.database import Connection, Store
 from tests.definitions.conftest import NOW, WINDOW_START, definitions_of
 from tests.integration.store_bakery import add_bakery, add_sales
@@ -191,7 +192,7 @@ def test_a_tenant_that_another_run_has_just_planned_is_not_planned_again_under_t
     bakery(store, "a")
     closed = []
     for run_id in ("first", "second"):
-        order = Order(LINKS, ASSETS, DAY, run_id, NOW, is_skipping_up_to_date=True)
+        order = Order(LINKS, ASSETS, DAY, run_id, NOW, ModelCache(), is_skipping_up_to_date=True)
         closed.append(plan_chunk(store, order, ["a"], lambda _connection, _outcome: None))
     assert set(closed[0].done) == set(ASSETS)
     assert (closed[1].done, closed[1].settled) == ({}, {"a"})

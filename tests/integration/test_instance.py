@@ -232,7 +232,9 @@ def test_the_doctor_finds_a_running_instance_well(up: Up) -> None:
         return {finding["check"]: finding for finding in json.loads(up.call("doctor", "--json").stdout)}
 
     assert eventually(lambda: "heartbeat" in str(findings()["daemon"]["found"]) and findings()["daemon"]["is_ok"], 60)
-    assert set(findings()) == {"home", "disk", "driver", "database", "migrations", "daemon", "time zones"}
+    assert set(findings()) == {
+        *("home", "disk", "driver", "database", "migrations", "daemon", "time zones", "lightgbm", "cache")
+    }
     assert up.call("doctor").returncode == 0
 
 

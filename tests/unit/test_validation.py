@@ -11,7 +11,14 @@ from sklearn.metrics import mean_absolute_percentage_error, mean_pinball_loss, r
 
 from planning.calendar import SERIES
 from planning.frames import QUANTILE_LEVELS, SET_ASIDE_COLUMNS, Panel
-from planning.validation import METRIC_COLUMNS, ROW_COLUMNS, SALES_DAYS, rows_to_score, validate_forecasts
+from planning.validation import (
+    METRIC_COLUMNS,
+    ROW_COLUMNS,
+    SALES_DAYS,
+    live_residuals,
+    rows_to_score,
+    validate_forecasts,
+)
 
 NAN = float("nan")
 UNDEFINED_WITHOUT_ACTUALS = [
@@ -287,3 +294,17 @@ def test_one_tenant_does_not_move_the_figures_of_another(mine, others):
     pd.testing.assert_frame_equal(
         alone, together[together["tenant_id"] == "m"].reset_index(drop=True), check_exact=True
     )
+
+
+def test_only_what_a_model_forecast_in_time_makes_a_live_residual():
+    kinds = {
+        "method": ["boosting", "seasonal_naive", "boosting", "boosting", "boosting", "boosting", "boosting"],
+        "is_replayed": [False, False, True, False, False, False, False],
+        "is_sold_out": [False, False, False, True, False, False, False],
+        "days_ahead": [3, 0, 0, 0, 7, 0, 0],
+        "volume_class": [2.0, 0, 0, 0, 0, NAN, 0],
+    }
+    rows = rows_of([9] * 7, [6, 6, 6, 6, 6, 6, NAN], **kinds).assign(raw_mean_units=4.0)
+    found = live_residuals(rows)
+    assert found["volume_class"].tolist() == [2]
+    assert found["residual"].tolist() == [pytest.approx((6 - 4) / 4**0.7)]
