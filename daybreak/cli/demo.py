@@ -10,23 +10,32 @@ from daybreak.cli.common import SOME_FAILED, opened_store
 
 @click.command()
 def demo() -> None:
-    """Plan the day of a few synthetic bakeries and print it.
+    """Train forecast models for a few synthetic bakeries, plan their day and print it.
 
     Safe to run again, also beside your own tenants: it touches only tenants that it made itself.
     """
     from daybreak import sheets  # noqa: PLC0415 (keeps --help fast)
+    from daybreak.cli.models import train_tenants  # noqa: PLC0415
     from daybreak.cli.plan import by_plan_date, chosen_tenants, execute_day, print_ended  # noqa: PLC0415
     from daybreak.sample import load_sample  # noqa: PLC0415
     from resources.clock import system_clock  # noqa: PLC0415
+    from resources.store.models import read_attempts  # noqa: PLC0415
     from resources.vocabulary import DAILY_OPERATIONS  # noqa: PLC0415
 
     began = time.monotonic()
     with opened_store() as store:
         click.echo("Making synthetic bakeries with two years of sales …")
         tenant_ids = load_sample(store, system_clock())
-        click.echo(
-            f"{len(tenant_ids)} bakeries are ready after {time.monotonic() - began:.0f} s. Planning their day through Dagster …"
-        )
+        click.echo(f"{len(tenant_ids)} bakeries are ready after {time.monotonic() - began:.0f} s.")
+        with store.transaction() as connection:
+            attempted = read_attempts(connection, tenant_ids)
+        untrained = [tenant_id for tenant_id in tenant_ids if tenant_id not in attempted]
+        if untrained:
+            click.echo(f"Training a forecast model for each of {len(untrained)} through Dagster …")
+            _, outcomes = train_tenants(store, untrained, False)
+            better = sum(outcome["action"] == "promoted" for outcome in outcomes)
+            click.echo(f"{better} models are better than the rules and serve; the rules serve the others.")
+        click.echo("Planning their day through Dagster …")
         chosen = chosen_tenants(store, tenant_ids, False)
         days = sorted(by_plan_date(chosen).items())
         ended = [

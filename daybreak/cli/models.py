@@ -31,21 +31,10 @@ def train(tenants: tuple[str, ...], all_tenants: bool, as_json: bool) -> None:
 
     With `daybreak up` running, its daemon runs it; else it runs here, recorded all the same.
     """
-    from daybreak import fleet, runs  # noqa: PLC0415 (keeps --help fast)
-    from daybreak.dagster_client import DagsterRefused  # noqa: PLC0415
-    from resources.vocabulary import MODEL_TRAINING  # noqa: PLC0415
-
     with opened_store() as store:
         tenant_ids = list(chosen_tenants(store, tenants, all_tenants))
-        fleet.publish(store)
-        request = runs.TenantRequest(JOB, STEP, tenant_ids, MODEL_TRAINING, "command line")
         began = time.monotonic()
-        try:
-            with progress_bar(MODEL_TRAINING, len(tenant_ids), as_json) as progress:
-                ended = runs.execute(store, request, progress)
-        except DagsterRefused as error:
-            raise InputRefused(str(error)) from error
-        outcomes = _outcomes(store, ended.run_id, tenant_ids)
+        ended, outcomes = train_tenants(store, tenant_ids, as_json)
     failed = [outcome for outcome in outcomes if outcome["action"] == "failed"]
     if as_json:
         seconds = round(time.monotonic() - began, 1)
@@ -62,6 +51,22 @@ def train(tenants: tuple[str, ...], all_tenants: bool, as_json: bool) -> None:
         )
     if ended.status != "SUCCESS":
         sys.exit(SOME_FAILED)
+
+
+def train_tenants(store: Any, tenant_ids: list[str], as_json: bool) -> tuple[Any, list[dict[str, Any]]]:
+    """Run the training of these tenants; returns how the run ended and what became of each."""
+    from daybreak import fleet, runs  # noqa: PLC0415 (keeps --help fast)
+    from daybreak.dagster_client import DagsterRefused  # noqa: PLC0415
+    from resources.vocabulary import MODEL_TRAINING  # noqa: PLC0415
+
+    fleet.publish(store)
+    request = runs.TenantRequest(JOB, STEP, tenant_ids, MODEL_TRAINING, "command line")
+    try:
+        with progress_bar(MODEL_TRAINING, len(tenant_ids), as_json) as progress:
+            ended = runs.execute(store, request, progress)
+    except DagsterRefused as error:
+        raise InputRefused(str(error)) from error
+    return ended, _outcomes(store, ended.run_id, tenant_ids)
 
 
 @models.command(name="list")
