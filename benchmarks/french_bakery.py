@@ -81,15 +81,24 @@ def replay(prepared: Prepared, home: Path, first: date, last: date) -> tuple[dic
             raise CommandFailed(f"daybreak {' '.join(arguments)}: {ended.stdout}{ended.stderr}")
         return ended.stdout
 
-    window = ("--tenant", TENANT, "--from", first.isoformat(), "--to", last.isoformat(), "--json")
     with running(environment, seconds):
         month_before = (first - timedelta(days=28)).replace(day=1)
         command("settings", "set", "partitions-start", month_before.isoformat(), step="set up")
         command("tenant", "add", TENANT, "--timezone", "Europe/Paris", "--country", "FR", step="set up")
-        for kind, path in prepared.files.items():
+        before, after = split_sales(prepared.files["sales"], first)
+        for kind, path in {**prepared.files, "sales": before}.items():
             command("import", kind, str(path), "--tenant", TENANT, step=f"import {kind}")
-        planned = json.loads(command("plan", "backfill", *window, step="plan backfill"))
-        validated = json.loads(command("plan", "backfill", *window, "--validate", step="validation backfill"))
+        # Trained on what was known on the evening before the first morning; then the rest becomes known.
+        trained = json.loads(command("models", "train", "--tenant", TENANT, "--json", step="train"))
+        command("import", "sales", str(after), "--tenant", TENANT, step="import sales")
+        planned, validated = [], []
+        # A week at a time: what was sold moves the spread of the next week's forecasts, as it does every day in production.
+        for week in range(0, (last - first).days + 1, 7):
+            until = min(last, first + timedelta(days=week + 6))
+            window = ("--from", (first + timedelta(days=week)).isoformat(), "--to", until.isoformat())
+            asked = ("plan", "backfill", "--tenant", TENANT, *window, "--json")
+            planned.append(json.loads(command(*asked, step="plan backfill"))["status"])
+            validated.append(json.loads(command(*asked, "--validate", step="validation backfill"))["status"])
         address = json.loads(command("env", "--json", step="read"))["DATABASE_URL"]
         with Store(address) as store:
             days = stock_by_day(store, first, last)
@@ -101,7 +110,8 @@ def replay(prepared: Prepared, home: Path, first: date, last: date) -> tuple[dic
                 "sales_rows": len(prepared.sales),
                 "closures": [day for day in prepared.closures if first <= day <= last],
                 "seconds": {step: round(value, 1) for step, value in seconds.items()},
-                "backfills": {"plan": planned["status"], "validation": validated["status"]},
+                "model": trained["tenants"][0],
+                "backfills": {"plan": ", ".join(sorted(set(planned))), "validation": ", ".join(sorted(set(validated)))},
                 "counts": counts(store, first, last),
                 "accuracy": accuracy(store),
                 "headline_recomputed": recomputed(store, prepared, first, last),
@@ -112,6 +122,17 @@ def replay(prepared: Prepared, home: Path, first: date, last: date) -> tuple[dic
                 "stock": stock_table(days, purchases(store, first, last)),
             }
     return result, days
+
+
+def split_sales(path: Path, first: date) -> tuple[Path, Path]:
+    """The file of sales in two: the days before `first`, and the others."""
+    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    column = header.rstrip("\n").split(",").index("business_date")
+    parts = (path.with_name("sales_before.csv"), path.with_name("sales_after.csv"))
+    for part, is_after in zip(parts, (False, True), strict=True):
+        chosen = [row for row in rows if (row.rstrip("\n").split(",")[column] >= first.isoformat()) == is_after]
+        part.write_text("".join([header, *chosen]), encoding="utf-8")
+    return parts
 
 
 @contextmanager
@@ -424,9 +445,18 @@ def as_text(result: Mapping[str, Any]) -> str:
         f"{result['sales_rows']:,} sales rows; closed: {', '.join(map(str, result['closures'])) or 'never'})",
         result["note"],
     ]
-    for title in ("seconds", "backfills", "counts", "headline_recomputed", "methods", "quantile_coverage", "money"):
+    for title in (
+        "seconds",
+        "model",
+        "backfills",
+        "counts",
+        "headline_recomputed",
+        "methods",
+        "quantile_coverage",
+        "money",
+    ):
         lines += ["", title.replace("_", " ")]
-        lines += [f"  {name:28} {value:>14}" for name, value in result[title].items()]
+        lines += [f"  {name:28} {value!s:>14}" for name, value in result[title].items()]
     for title in ("accuracy", "exceptions", "stock"):
         lines += ["", title, pd.DataFrame(result[title]).round(2).to_string(index=False, max_colwidth=90)]
     return "\n".join(lines)
