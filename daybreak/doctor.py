@@ -116,7 +116,8 @@ def _cache() -> Finding:
         try:
             return Finding("cache", True, f"{cache.address} answers, version {cache.ping()}")
         except CacheUnusable as error:
-            return _from_error("cache", error)
+            found = _from_error("cache", error)
+            return Finding("cache", True, found.found, found.remedy, is_warning=True)
 
 
 def lightgbm_finding(fault_of: Callable[[], str | None] = lightgbm_fault, platform: str = sys.platform) -> Finding:

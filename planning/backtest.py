@@ -40,11 +40,11 @@ class BacktestRows:
 
     keys: tenant_id, location_id, product_id per series. series: (rows,) position in keys. origin, target: (rows,)
     datetime64[D], the last day of history and the day forecast; horizon_days: target - origin. actual_units: demand as
-    sold; is_censored where the product sold out, so that demand was higher. volume_class: 0 (slowest quarter of its
-    tenant's series) to 3. day_kind: `normal`, `holiday` (a holiday, or the day before or after one), `promotion`.
-    scale_units: in-sample error of seasonal naive, for MASE. mean_units: candidate -> (rows,); quantile_units: candidate
-    -> (rows, 9). Candidates: `champion` (what would have served), `boosting` where it could be trained, and the rules.
-    champions: tenant_id, origin, candidate, reason where it changed.
+    sold; where is_censored the product sold out, it holds the estimate of what would have sold, and the row is not scored.
+    volume_class: 0 (slowest quarter of its tenant's series) to 3. day_kind: `normal`, `holiday` (a holiday, or the day
+    before or after one), `promotion`. scale_units: in-sample error of seasonal naive, for MASE. mean_units: candidate ->
+    (rows,); quantile_units: candidate -> (rows, 9). Candidates: `champion` (what would have served), `boosting` where it
+    could be trained, and the rules. champions: tenant_id, origin, candidate, reason where it changed.
     """
 
     keys: pd.DataFrame

@@ -39,7 +39,7 @@ PARAMETERS: Mapping[str, object] = {
     "min_child_samples": 40,
     "subsample": 0.8,
     "subsample_freq": 1,
-    "colsample_bytree": 0.7,
+    "colsample_bytree": 0.45,
     "reg_lambda": 1.0,
 }
 
@@ -50,7 +50,7 @@ FALLBACK_PARAMETERS: Mapping[str, object] = {
     "learning_rate": 0.06,
     "min_samples_leaf": 40,
     "l2_regularization": 1.0,
-    "max_features": 0.7,
+    "max_features": 0.45,
     "early_stopping": False,
 }
 

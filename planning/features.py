@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planning.calendar import Calendar
+from planning.calendar import SAME_WEEKDAY_DAYS, Calendar
 from planning.frames import PLAN_DAYS
 
 WINDOW_DAYS = 56
@@ -21,7 +21,6 @@ WINDOW_DAYS = 56
 
 WEEKS = WINDOW_DAYS // 7
 
-YEAR_DAYS = 364
 LAST_YEAR_LEVEL_DAYS = 28
 LAST_YEAR_AROUND_DAYS = 3
 """Last year's demand on a day is the mean of so many days on either side too: a single day's would be noise."""
@@ -33,8 +32,9 @@ MAX_HORIZON_DAYS = PLAN_DAYS + 1
 """The furthest target at all. Beyond the trained ones a forecast claims no more than the furthest trained one, but knows
 its weekday, holidays and promotions."""
 
-LOOK_BACK_DAYS = YEAR_DAYS + LAST_YEAR_LEVEL_DAYS
-"""Days of history, the origin among them, that features reach back."""
+LOOK_BACK_DAYS = SAME_WEEKDAY_DAYS + LAST_YEAR_LEVEL_DAYS
+"""Days of history, the origin among them, that features reach back; a movable holiday's counterpart of last year may lie a
+few days further."""
 
 LEVEL_HALF_LIFE_DAYS = 14.0
 """Weight of a day in the level that demand is divided by, halved every so many days."""
@@ -106,18 +106,20 @@ class Past:
 
         first_origin: the earliest column that will be an origin.
         """
-        places = len(calendar.is_holiday)
-        is_known = ~np.isnan(demand)
-        location = np.zeros((places, demand.shape[1]))
-        np.add.at(location, calendar.place, np.where(is_known, demand, 0.0))
-        is_counted = np.zeros((places, demand.shape[1]), dtype=bool)
-        np.logical_or.at(is_counted, calendar.place, is_known)
+        location = np.full((len(calendar.is_holiday), demand.shape[1]), np.nan)
+        if len(demand):
+            by_place = np.argsort(calendar.place, kind="stable")
+            place, ordered = calendar.place[by_place], demand[by_place]
+            starts = np.flatnonzero(np.diff(place, prepend=-1))
+            is_known = ~np.isnan(ordered)
+            units = np.add.reduceat(np.where(is_known, ordered, 0.0), starts, axis=0)
+            location[place[starts]] = np.where(np.logical_or.reduceat(is_known, starts, axis=0), units, np.nan)
         # What lies before the first day is as unknown as a closed day.
         offset = max(0, LOOK_BACK_DAYS - 1 - first_origin)
         margins = ((0, 0), (offset, 0))
         return cls(
             demand=np.pad(demand, margins, constant_values=np.nan) if offset else demand,
-            location=np.pad(np.where(is_counted, location, np.nan), margins, constant_values=np.nan),
+            location=np.pad(location, margins, constant_values=np.nan) if offset else location,
             calendar=calendar,
             offset=offset,
         )
@@ -214,13 +216,14 @@ class _Rows:
 
     def of_location(self) -> None:
         """Fill what all products of the location say together: weather and season move them all."""
-        keys, pair = np.unique(np.stack([self.place, self.origin]), axis=1, return_inverse=True)
-        once = _Rows(self.past, keys[0], keys[1], self.horizon_days[:0], self.values[:0])
-        demand = once.window(self.past.location, keys[0], 1 - WINDOW_DAYS, 0)
+        days = self.past.calendar.days
+        codes, pair = np.unique(self.place * days + self.origin, return_inverse=True)
+        place, origin = np.divmod(codes, days)
+        once = _Rows(self.past, place, origin, self.horizon_days[:0], self.values[:0])
+        demand = once.window(self.past.location, place, 1 - WINDOW_DAYS, 0)
         weeks = demand.reshape(-1, WEEKS, 7)
         usual = _mean(weeks, axis=1)
         shares = _shares_of_usual(weeks, usual)
-        pair = pair.ravel()
         self.set("location_usual_1_day", shares[:, -1][pair])
         self.set("location_usual_3_days", _mean(shares[:, -3:])[pair])
         self.set("location_usual_7_days", _mean(shares[:, -7:])[pair])
@@ -232,8 +235,8 @@ class _Rows:
 
     def of_last_year(self) -> None:
         """Fill how demand moved a year ago from the days before the origin's counterpart to the target's."""
-        first = 1 - LAST_YEAR_LEVEL_DAYS - YEAR_DAYS
-        last = MAX_HORIZON_DAYS + LAST_YEAR_AROUND_DAYS - YEAR_DAYS
+        first = 1 - LAST_YEAR_LEVEL_DAYS - SAME_WEEKDAY_DAYS
+        last = MAX_HORIZON_DAYS + LAST_YEAR_AROUND_DAYS - SAME_WEEKDAY_DAYS
         own = self.window(self.past.demand, self.series, first, last)
         self.set("last_year", self._around(own))
         location = self.window(self.past.location, self.place, first, last)

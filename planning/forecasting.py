@@ -16,7 +16,7 @@ from planning import quantiles
 from planning.calendar import SERIES, Calendar
 from planning.champion import ServingModel
 from planning.demand import invalid_quantities, is_history, run_days
-from planning.features import Past, build_features
+from planning.features import TRAINED_HORIZON_DAYS, WINDOW_DAYS, Past, build_features
 from planning.frames import (
     PLAN_DAYS,
     Panel,
@@ -30,6 +30,7 @@ from planning.rules import (
     BOOSTING,
     CANDIDATES,
     PROFILE_DAYS,
+    SEASONAL_NAIVE,
     candidate_slots,
     filled_slots,
     last_same_weekday,
@@ -45,9 +46,6 @@ RULE_VERSION = 2
 """Raised whenever a rule, the choice among rules or the spread changes: stored forecasts tell how they were made."""
 
 BACKTEST_DAYS = 28
-BACKTEST_HORIZON_DAYS = 8
-"""A target lies up to 8 days after the last history day: 7 forecast days and one for bakeries that bake at night."""
-
 MIN_BACKTEST_DAYS = 14
 """Days on which a tenant's rules must have been tried before the best of them is trusted over seasonal naive."""
 
@@ -85,16 +83,21 @@ def forecast_demand(
     calendar: of the same series, from the history's first day through plan_date + 13 at least. products: tenant_id,
     product_id, daily_estimate_units (NaN unknown). tenants: tenant_id, run_date. models: tenant_id -> what serves it.
 
-    A tenant without a model uses the rule with the lowest WAPE over the last 28 days, seasonal naive where it ties. A
+    A tenant without a model uses the rule with the lowest WAPE over the last 28 days, seasonal naive where it ties. Where a
+    model serves, a series without an open day in the last eight weeks, of which it sees nothing, uses seasonal naive. A
     series with fewer than 7 open days uses its own mean, one without any the owner's estimate, else what the product
     sells at the tenant's other locations. Raises PlanningError when a tenant is unknown, a run date lies after the plan
     date, or the calendar does not fit.
     """
     models = models or {}
-    if len(calendar.place) != len(history) or calendar.first_day != history.first_day:
+    if (
+        len(calendar.place) != len(history)
+        or calendar.first_day != history.first_day
+        or calendar.days < history.column(plan_date) + PLAN_DAYS
+    ):
         raise PlanningError(
-            f"The calendar of {len(calendar.place)} series from {calendar.first_day} does not fit the history of "
-            f"{len(history)} from {history.first_day}."
+            f"The calendar of {len(calendar.place)} series and {calendar.days} days from {calendar.first_day} does not fit the "
+            f"history of {len(history)} from {history.first_day} and {PLAN_DAYS} days from {plan_date}."
         )
     set_aside = _set_aside(history, products, tenants)
     kept = np.nonzero(~history.keys["tenant_id"].isin(set_aside["tenant_id"]).to_numpy())[0]
@@ -105,14 +108,17 @@ def forecast_demand(
     mean = own_mean(series.demand, series.last_seen, series.days)
     made = _Made.empty(quantiles.volume_classes(series.tenant, mean))
     has_model = np.isin(series.tenant_ids, list(models))[series.tenant]
+    # A model sees nothing of a series whose window of features holds no open day.
+    is_seen = ~np.isnan(series.demand[:, -WINDOW_DAYS:]).all(axis=1)
     by_rule = np.nonzero(~has_model)[0]
     rule_series = series.select(by_rule)
     backtest = RuleBacktest.of(rule_series)
     _by_rules(made, by_rule, rule_series, backtest)
-    by_model = np.nonzero(has_model & (series.open_days[:, -1] >= MIN_OPEN_DAYS))[0]
-    _by_models(made, by_model, series, ordered, calendar, models)
-    is_known = _with_little_history(made, series)
+    is_enough = has_model & (series.open_days[:, -1] >= MIN_OPEN_DAYS)
     is_open = calendar.window(plan_date, PLAN_DAYS).is_open
+    _by_models(made, np.nonzero(is_enough & is_seen)[0], series, ordered, calendar, is_open, models)
+    _by_naive(made, np.nonzero(is_enough & ~is_seen)[0], series)
+    is_known = _with_little_history(made, series)
     panel = _panel(made, series, is_open, is_known, plan_date)
     return Forecasts(
         panel=panel.select(np.argsort(order[is_known], kind="stable")),
@@ -213,7 +219,7 @@ class RuleBacktest:
         error, bias = np.zeros((len(CANDIDATES), len(series))), np.zeros((len(CANDIDATES), len(series)))
         is_tried = np.zeros((len(series), BACKTEST_DAYS), dtype=bool)
         for end in origins:
-            units, counts = _targets(series, end, 0, BACKTEST_HORIZON_DAYS)
+            units, counts = _targets(series, end, 0, TRAINED_HORIZON_DAYS)
             rows += counts.sum(axis=1)
             actual += np.where(counts, units, 0.0).sum(axis=1)
             first = end - origins.start
@@ -341,9 +347,13 @@ def _by_models(
     series: "Series",
     history: Panel,
     calendar: Calendar,
+    is_open: np.ndarray,
     models: Mapping[str, ServingModel],
 ) -> None:
-    """Fill the series of tenants that a model serves: features of all of them at once, then a prediction per tenant."""
+    """Fill the series of tenants that a model serves: features of all of them at once, then a prediction per tenant.
+
+    is_open: (n, 14) of all series. Prediction takes most of a morning's time, so nothing is predicted of closed days.
+    """
     if not len(rows):
         return
     origin = history.days - series.behind_days[rows] - 1
@@ -355,14 +365,26 @@ def _by_models(
     for first, last in zip(starts, [*starts[1:], len(rows)], strict=True):
         serving = models[series.tenant_ids[series.tenant[rows[first]]]]
         own = rows[first:last]
-        shares = serving.model.predict(values[first:last].reshape(-1, values.shape[2]))
-        made.mean_units[own] = shares.reshape(-1, PLAN_DAYS) * features.level_units[first:last, None]
+        is_asked = is_open[own]
+        shares = np.zeros(is_asked.shape)
+        if is_asked.any():
+            shares[is_asked] = serving.model.predict(values[first:last][is_asked])
+        made.mean_units[own] = shares * features.level_units[first:last, None]
         spread = Spread.from_json(serving.spread)
         if spread is not None:
             made.spread.put(own, spread.of_classes(made.volume_class[own]))
         made.method[own] = BOOSTING
         made.version[own] = serving.label
         made.reason[own] = serving.backtest_reason
+
+
+def _by_naive(made: _Made, rows: np.ndarray, series: "Series") -> None:
+    """Fill the series that the tenant's model sees nothing of: the last week that was open, however long ago."""
+    slots = filled_slots(series.demand[rows], series.last_seen[rows], series.days)[CANDIDATES.index(SEASONAL_NAIVE)]
+    made.mean_units[rows] = over_plan_days(slots, series.lead_days[rows])
+    made.method[rows] = SEASONAL_NAIVE
+    made.version[rows] = f"{SEASONAL_NAIVE}@{RULE_VERSION}"
+    made.reason[rows] = f"no open day in the last {WINDOW_DAYS} days for the model to go by: the last week known"
 
 
 def _with_little_history(made: _Made, series: "Series") -> np.ndarray:
@@ -468,7 +490,7 @@ def _residuals(series: Series, chosen: dict[int, np.ndarray]) -> tuple[np.ndarra
     """Scaled residuals of the chosen forecasts and the series of each."""
     values, rows = [np.empty(0)], [np.empty(0, dtype=np.int64)]
     for end, slots in chosen.items():
-        units, counts = _targets(series, end, 0, BACKTEST_HORIZON_DAYS)
+        units, counts = _targets(series, end, 0, TRAINED_HORIZON_DAYS)
         forecast = _by_horizon(slots, units)
         values.append(((units - forecast) / quantiles.scale_units(forecast))[counts])
         rows.append(np.nonzero(counts)[0])

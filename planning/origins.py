@@ -12,9 +12,9 @@ import pandas as pd
 from planning import quantiles
 from planning.boosting import Model
 from planning.calendar import Calendar
-from planning.features import TRAINED_HORIZON_DAYS, Past, build_features
+from planning.features import TRAINED_HORIZON_DAYS, WINDOW_DAYS, Past, build_features
 from planning.frames import Panel
-from planning.rules import CANDIDATES, PROFILE_DAYS, filled_slots, last_same_weekday, own_mean
+from planning.rules import CANDIDATES, PROFILE_DAYS, SEASONAL_NAIVE, filled_slots, last_same_weekday, own_mean
 
 MIN_OPEN_DAYS = 7
 """Open days that a series needs before an origin, else neither a weekday rule nor a model is used for it."""
@@ -28,7 +28,8 @@ class Replay:
     """One tenant's history, laid out so that any past day can be the last one known.
 
     demand: (n, days), NaN where a day does not count. is_sold_out: (n, days). padded, last_seen: the same with PROFILE_DAYS
-    of nothing before it, and its seasonal naive. open_days: (n, days), open days through each day.
+    of nothing before it, and its seasonal naive. open_days: (n, days), open days through each day. is_seen: (n, days),
+    whether one of them is within the features' window that ends with the day.
     """
 
     history: Panel
@@ -38,12 +39,15 @@ class Replay:
     padded: np.ndarray
     last_seen: np.ndarray
     open_days: np.ndarray
+    is_seen: np.ndarray
 
     @classmethod
     def of(cls, history: Panel, calendar: Calendar) -> "Replay":
         """history: `demand_units` and `is_sold_out` (n, days) of one tenant; calendar from the same day, at least as long."""
         demand = history["demand_units"]
         padded = np.pad(demand, ((0, 0), (PROFILE_DAYS, 0)), constant_values=np.nan)
+        open_days = np.cumsum(~np.isnan(demand), axis=1)
+        before = np.pad(open_days, ((0, 0), (WINDOW_DAYS, 0)))[:, : demand.shape[1]]
         return cls(
             history=history,
             calendar=calendar,
@@ -51,7 +55,8 @@ class Replay:
             is_sold_out=history["is_sold_out"].astype(bool),
             padded=padded,
             last_seen=last_same_weekday(padded),
-            open_days=np.cumsum(~np.isnan(demand), axis=1),
+            open_days=open_days,
+            is_seen=open_days > before,
         )
 
     @property
@@ -117,7 +122,15 @@ class Replay:
         return means
 
     def model_means(self, model: Model, rows: "Rows") -> np.ndarray:
-        """What a model says of the rows, units."""
+        """What a model says of the rows, units; seasonal naive of series that its features see nothing of, as a morning does."""
+        means = np.empty(len(rows))
+        is_seen = self.is_seen[rows.series, rows.origin]
+        seen, unseen = rows.select(is_seen), rows.select(~is_seen)
+        means[~is_seen] = self.rule_means(unseen)[SEASONAL_NAIVE]
+        means[is_seen] = self._predicted(model, seen)
+        return means
+
+    def _predicted(self, model: Model, rows: "Rows") -> np.ndarray:
         means = np.empty(len(rows))
         if not len(rows):
             return means

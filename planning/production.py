@@ -435,7 +435,7 @@ def _crossing_problems(selling: _Selling) -> list[tuple]:
         _at_maker(crossed),
         "crossed_quantiles",
         [f"its forecast quantiles at {place} descend: sorted before planning" for place in crossed["location_id"]],
-        "retrain the forecast model of this product",
+        "train the tenant's forecast model again",
     )
 
 

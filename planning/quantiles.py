@@ -206,8 +206,10 @@ def grouped_quantiles(values: np.ndarray, groups: np.ndarray, n_groups: int) -> 
     Returns (n_groups, levels), NaN for an empty group, and (n_groups,). Interpolated at rank (n + 1) * level, the
     unbiased plotting position (type 6 of Hyndman and Fan, 1996), so that small groups do not understate their tails.
     """
-    ordered = values[np.lexsort((values, groups))]
+    # Sorted group by group: one sort by two keys takes several times as long.
+    together = values[np.argsort(groups, kind="stable")]
     counts = np.bincount(groups, minlength=n_groups)
+    ordered = np.concatenate([np.sort(part) for part in np.split(together, np.cumsum(counts)[:-1])])
     starts = (np.cumsum(counts) - counts)[:, None]
     last = np.maximum(counts - 1, 0)[:, None]
     rank = np.clip((counts[:, None] + 1) * np.array(QUANTILE_LEVELS) - 1, 0, last)

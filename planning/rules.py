@@ -46,7 +46,10 @@ def candidate_slots(demand: np.ndarray, last_seen: np.ndarray, end: int) -> np.n
 def filled_slots(demand: np.ndarray, last_seen: np.ndarray, end: int) -> np.ndarray:
     """As `candidate_slots`, with the series' own mean where a candidate has nothing to go by."""
     slots = candidate_slots(demand, last_seen, end)
-    return np.where(np.isnan(slots), own_mean(demand, last_seen, end)[:, None], slots)
+    rows = np.flatnonzero(np.isnan(slots).any(axis=(0, 2)))
+    of_rows = slots[:, rows]
+    slots[:, rows] = np.where(np.isnan(of_rows), own_mean(demand[rows], last_seen[rows], end)[:, None], of_rows)
+    return slots
 
 
 def last_same_weekday(demand: np.ndarray) -> np.ndarray:

@@ -104,7 +104,8 @@ def train_challenger(
             "Remedy: none needed, the rules serve until then; older sales can be imported."
         )
     held_out = replay.days - HELD_OUT_DAYS
-    trial, _ = fit_replay(replay, held_out, seed=seed, without=without)
+    training = TrainingRows.of(replay, seed=seed, without=without)
+    trial = training.fit(held_out, seed)
     rows = replay.rows(held_out - 1, replay.days - 2)
     rows = rows.select(~rows.is_censored)
     means = {CHALLENGER: replay.model_means(trial, rows), **replay.rule_means(rows)}
@@ -113,7 +114,7 @@ def train_challenger(
         unseen = (serving.trained_to - history.first_day).days + 1
         is_decisive &= rows.origin >= unseen - 1
         means[SERVING] = replay.model_means(serving.model, rows)
-    model, fitted = fit_replay(replay, replay.days, seed=seed, without=without)
+    model = training.fit(replay.days, seed)
     residual = scaled_residuals(rows, means[CHALLENGER])
     targets = pd.Series(replay.date_of(rows.target)).dt.date
     return Challenger(
@@ -125,7 +126,7 @@ def train_challenger(
         trained_from=history.first_day,
         trained_to=history.first_day + timedelta(days=replay.days - 1),
         series=len(history),
-        rows=fitted,
+        rows=len(training),
         data_hash=data_hash(history, calendar),
         backtest=_compared(rows.select(is_decisive), {name: mean[is_decisive] for name, mean in means.items()}),
         backtest_from=history.first_day + timedelta(days=held_out),
@@ -138,35 +139,54 @@ def train_challenger(
     )
 
 
-def fit_replay(replay: Replay, until: int, *, seed: int, without: Sequence[str] = ()) -> tuple[Model, int]:
-    """A model of the tenant as known after `until` days, and the number of rows it was fitted to.
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows to fit a model to: features (rows, features), demand over level (rows,), weight (rows,), target column (rows,)."""
 
-    Every series and origin takes part from the series' seventh open day on, with HORIZONS_PER_ORIGIN horizons drawn by
-    the seed. Demand is divided by the series' level at the origin and weighted by it, so that the loss counts units.
-    """
-    rng = np.random.default_rng(seed)
-    series, origin = np.nonzero(replay.open_days[:, : until - 1] >= MIN_OPEN_DAYS)
-    most = MOST_ROWS // HORIZONS_PER_ORIGIN
-    if len(series) > most:
-        drawn = np.sort(rng.choice(len(series), most, replace=False))
-        series, origin = series[drawn], origin[drawn]
-    horizon = rng.integers(1, TRAINED_HORIZON_DAYS + 1, (len(series), HORIZONS_PER_ORIGIN))
-    past = Past.of(replay.demand[:, :until], replay.calendar, int(origin.min(initial=until)))
-    values, shares, weights = [], [], []
-    for first in range(0, len(series), PAIRS_AT_A_TIME):
-        part = slice(first, first + PAIRS_AT_A_TIME)
-        target = origin[part, None] + horizon[part]
-        is_past = target < until
-        units = np.where(is_past, replay.demand[series[part, None], np.where(is_past, target, 0)], np.nan)
-        features = build_features(past, series[part], origin[part], horizon[part])
-        level = np.repeat(features.level_units, HORIZONS_PER_ORIGIN)
-        is_known = ~np.isnan(units.ravel())
-        values.append(features.values[is_known])
-        shares.append((units.ravel() / level)[is_known])
-        weights.append(level[is_known])
-    rows = np.concatenate(values)
-    rows[:, [name in names(without) for name in names()]] = np.nan
-    return fit_model(rows, np.concatenate(shares), np.concatenate(weights), seed), len(rows)
+    values: np.ndarray
+    shares: np.ndarray
+    weights: np.ndarray
+    target: np.ndarray
+
+    @classmethod
+    def of(cls, replay: Replay, *, seed: int, without: Sequence[str] = ()) -> "TrainingRows":
+        """Every series and origin from the series' seventh open day on, with HORIZONS_PER_ORIGIN horizons drawn by the seed.
+
+        Origins that the features see no open day before are left out. Demand is divided by the series' level at the origin
+        and weighted by it, so that the loss counts units.
+        """
+        rng = np.random.default_rng(seed)
+        is_usable = (replay.open_days >= MIN_OPEN_DAYS) & replay.is_seen
+        series, origin = np.nonzero(is_usable[:, :-1])
+        most = MOST_ROWS // HORIZONS_PER_ORIGIN
+        if len(series) > most:
+            drawn = np.sort(rng.choice(len(series), most, replace=False))
+            series, origin = series[drawn], origin[drawn]
+        horizon = rng.integers(1, TRAINED_HORIZON_DAYS + 1, (len(series), HORIZONS_PER_ORIGIN))
+        past = Past.of(replay.demand, replay.calendar, int(origin.min(initial=replay.days)))
+        parts: list[tuple[np.ndarray, ...]] = []
+        for first in range(0, len(series), PAIRS_AT_A_TIME):
+            part = slice(first, first + PAIRS_AT_A_TIME)
+            target = origin[part, None] + horizon[part]
+            is_past = target < replay.days
+            units = np.where(is_past, replay.demand[series[part, None], np.where(is_past, target, 0)], np.nan).ravel()
+            features = build_features(past, series[part], origin[part], horizon[part])
+            level = np.repeat(features.level_units, HORIZONS_PER_ORIGIN)
+            known = ~np.isnan(units)
+            parts.append((features.values[known], (units / level)[known], level[known], target.ravel()[known]))
+        values, shares, weights, targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        values[:, [name in names(without) for name in names()]] = np.nan
+        return cls(values, shares, weights, targets)
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def fit(self, until: int, seed: int) -> Model:
+        """A model of the rows whose target lies before the column `until`."""
+        if until > self.target.max(initial=-1):
+            return fit_model(self.values, self.shares, self.weights, seed)
+        known = self.target < until
+        return fit_model(self.values[known], self.shares[known], self.weights[known], seed)
 
 
 def scaled_residuals(rows: Rows, mean_units: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ ROW_COLUMNS = (
     "raw_mean_units",
     "volume_class",
     "is_sold_out",
+    "is_open",
 )
 
 METRIC_COLUMNS = (
@@ -142,16 +143,17 @@ def _scale_units(units: np.ndarray, run_column: np.ndarray) -> np.ndarray:
 def live_residuals(rows: pd.DataFrame) -> pd.DataFrame:
     """The scaled residuals of the models' forecasts, by which the next ones are spread: tenant_id, volume_class, residual.
 
-    rows: as of `rows_to_score`. Only what a model forecast within its horizon and before the day began counts, and a
-    product that sold out says nothing of the demand that was left.
+    rows: as of `rows_to_score`. Only what a model forecast within its horizon counts, and a product that sold out
+    says nothing of the demand that was left. A day that was forecast closed says nothing either, whatever was sold: nobody
+    forecast its demand. A replayed forecast counts too: no model is asked about days that it has seen.
     """
     chosen = rows[
         (rows["method"] == BOOSTING)
         & (rows["days_ahead"] < FORECAST_DAYS)
         & rows["actual_units"].notna()
         & rows["volume_class"].notna()
-        & ~rows["is_replayed"].astype(bool)
         & ~rows["is_sold_out"].astype(bool)
+        & rows["is_open"].astype(bool)
     ]
     raw = chosen["raw_mean_units"].to_numpy(dtype=float)
     residual = (chosen["actual_units"].to_numpy(dtype=float) - raw) / scale_units(raw)

@@ -260,7 +260,13 @@ class TrainingRun:
         decision = _decision_of(material, challenger)
         cause = self._cause(decision.reason)
         with self.store.transaction() as connection:
-            version = models.register(connection, challenger, cause, parent_version=material.serving_version)
+            version = models.register(
+                connection,
+                challenger,
+                cause,
+                parent_version=material.serving_version,
+                is_compared=material.serving is not None,
+            )
             if decision.action == "promote":
                 models.promote(connection, tenant_id, version, cause)
                 held_out = challenger.residuals.rename(columns={"target_on": "business_date"})

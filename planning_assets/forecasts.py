@@ -9,6 +9,7 @@ import pandas as pd
 
 from planning.forecasting import Forecasts, forecast_demand
 from planning.frames import EXCEPTION_COLUMNS, FORECAST_DAYS, QUANTILE_LEVELS, exceptions_of, frame_of, set_aside_of
+from planning.quantiles import Spread
 from planning_assets.link import Batch, Link, Metadata, remaining
 from planning_assets.specs import PLAN_DATE, TENANT, table_spec
 from planning_assets.summaries import number, sparkline, table
@@ -28,19 +29,32 @@ class ServedForecasts(Forecasts):
 def compute(batch: Batch) -> ServedForecasts:
     """Units each product is expected to sell, per tenant, location and product, for 14 days from the plan date.
 
-    A model that has seen the plan date or later is not asked: a replayed morning must not know its own future.
+    A model that has seen the run date or later is not asked: a replayed morning must not know its own future. A residual
+    table that this version does not read, as from before an upgrade, gives way to the one stored with the model.
     """
     history = batch.results["demand_history"]
     products = read_products(batch.connection, batch.tenant_ids, batch.run_dates)
     serving = load_serving(batch.connection, batch.model_cache, batch.tenant_ids)
-    spreads = read_spreads(batch.connection, batch.run_dates)
+    spreads = {
+        tenant_id: spread
+        for tenant_id, spread in read_spreads(batch.connection, batch.run_dates).items()
+        if Spread.from_json(spread) is not None
+    }
     models = {
         tenant_id: replace(model, spread=spreads.get(tenant_id, model.spread))
         for tenant_id, model in serving.models.items()
         if model.trained_to < batch.run_dates[tenant_id]
     }
     made = forecast_demand(history.panel, history.calendar, products, batch.tenants, batch.plan_date, models)
-    return ServedForecasts(made.panel, made.backtest, made.exceptions, made.set_aside, serving)
+    passed_over = {
+        tenant_id: f"; {model.label} has seen days up to {model.trained_to} and is not asked about them"
+        for tenant_id, model in serving.models.items()
+        if tenant_id not in models
+    }
+    keys = made.panel.keys
+    told = [reason + passed_over.get(t, "") for t, reason in zip(keys["tenant_id"], keys["method_reason"], strict=True)]
+    panel = replace(made.panel, keys=keys.assign(method_reason=pd.array(told, dtype="str")))
+    return ServedForecasts(panel, made.backtest, made.exceptions, made.set_aside, serving)
 
 
 def write(batch: Batch, result: ServedForecasts) -> None:
@@ -88,7 +102,7 @@ def describe(_batch: Batch, result: Forecasts) -> Mapping[str, Metadata]:
         mean, quantiles = panel["mean_units"][rows], panel["quantile_units"][rows]
         keys = panel.keys.iloc[rows]
         total = mean.sum(axis=0)
-        # Days of different series are neither independent nor the same: the band of the sum uses independence.
+        # Quantiles do not add up. The band takes series for independent, which the weather, moving them all, makes too narrow.
         spread_low = np.sqrt((np.clip(mean - quantiles[:, :, low], 0, None) ** 2).sum(axis=0))
         spread_high = np.sqrt((np.clip(quantiles[:, :, high] - mean, 0, None) ** 2).sum(axis=0))
         largest = np.argsort(-mean[:, 0], kind="stable")
@@ -152,7 +166,7 @@ LINK = Link(
             ("quantile_levels", "real[]", "levels of quantile_units, 0 to 1"),
             ("quantile_units", "real[]", "units per day and level"),
             ("is_open", "boolean[]", "whether the location opens that day"),
-            ("extended_from", "smallint", "first day that repeats the last forecast week"),
+            ("extended_from", "smallint", "first extended day, 0 the plan date: spread wider than a forecast day"),
         ],
     ),
     kind="forecast",

@@ -26,7 +26,7 @@ from resources.store.database import Store
 from resources.store.executions import held_by_run, start_executions
 from resources.store.inputs import read_tenants
 from resources.store.plans import lock_tenants, read_planned, record_failures, resolve_failures
-from resources.store.residuals import refresh_spreads, write_residuals
+from resources.store.residuals import forget_live_residuals, refresh_spreads, write_residuals
 from resources.store.validation import read_validation_rows, write_validation
 from resources.store.versions import input_versions
 
@@ -155,6 +155,7 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
         set_aside = pd.concat(parts, ignore_index=True) if parts else set_aside_of()
         metrics = validation.metrics
         residuals = live_residuals(rows[~rows["tenant_id"].isin(validation.set_aside["tenant_id"])])
+        forget_live_residuals(connection, sorted(scored), day.on)
         write_residuals(connection, residuals.assign(business_date=day.on), is_live=True)
         refresh_spreads(connection, sorted(residuals["tenant_id"].unique()), day.on)
         write_validation(connection, day.on, metrics, {t: versions[t] for t in sorted(scored)}, run_id, now())

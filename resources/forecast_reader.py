@@ -31,7 +31,8 @@ logger = logging.getLogger("daybreak.planning")
 class SeriesForecast:
     """What one product is expected to sell at one location, per day from the plan date on.
 
-    Days from `extended_from` on repeat the last forecast week. method_reason says why the method was chosen.
+    Days from `extended_from` on are extended: beyond what forecasts are judged by, with a wider spread. method_reason says
+    why the method was chosen.
     """
 
     location_id: str

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from planning.boosting import Model, ModelError, load_model
+from planning.boosting import LIGHTGBM, Model, ModelError, lightgbm_fault, load_model
 from planning.champion import ServingModel
 from planning.features import FEATURE_SCHEMA
 from planning.frames import exceptions_of
@@ -30,6 +30,9 @@ from resources.store.models import label_of, read_artefacts, read_champions, rec
 LINK = "forecasts"
 UNUSABLE = "model_unusable"
 """The code of an exception row that says that a champion cannot serve, so that the rules do."""
+
+INSTALL_REMEDY = "Install the system library of LightGBM, as `daybreak doctor` says, and restart, or do without it. "
+"""What comes first where the library is missing, so that no model of LightGBM can serve."""
 
 MAX_LOADED = 1000
 """Models that stay loaded: two chunks of tenants."""
@@ -192,7 +195,8 @@ def load_serving(connection: Connection, cache: ModelCache, tenant_ids: Sequence
             sha256 = champion.artefact_sha256
             served = loaded[sha256] if sha256 in loaded else cache.load(sha256, contents[sha256])
         except ModelError as error:
-            problems.append(_problem(champion, "cannot be loaded", str(error)))
+            is_library = champion.algorithm == LIGHTGBM and lightgbm_fault() is not None
+            problems.append(_problem(champion, "cannot be loaded", str(error), INSTALL_REMEDY if is_library else ""))
             continue
         models[champion.tenant_id] = ServingModel(
             tenant_id=champion.tenant_id,
@@ -259,10 +263,9 @@ def record_serving(connection: Connection, serving: Serving, plan_date: date, ru
     return record_unusable(connection, serving.problems, plan_date, run_id, now)
 
 
-def _problem(champion: Any, fault: str, details: str = "") -> tuple[str, ...]:
+def _problem(champion: Any, fault: str, details: str = "", first_remedy: str = "") -> tuple[str, ...]:
     label = label_of(champion.version)
-    reason, _, remedy = details.partition(" Remedy: ")
-    reason = reason.rstrip(".")
+    reason = details.rstrip(".")
     return (
         champion.tenant_id,
         LINK,
@@ -272,7 +275,6 @@ def _problem(champion: Any, fault: str, details: str = "") -> tuple[str, ...]:
         UNUSABLE,
         f"{label} (artefact {champion.artefact_sha256[:12]}) {fault}{f': {reason}' if reason else ''}; "
         "the rules serve instead.",
-        remedy
-        or f"Train again: daybreak models train --tenant {champion.tenant_id}; "
+        f"{first_remedy}Train again: daybreak models train --tenant {champion.tenant_id}; "
         f"or return to a kept version: daybreak models rollback --tenant {champion.tenant_id} --reason TEXT.",
     )

@@ -62,7 +62,8 @@ def _chosen_series(current: "TenantForecasts", location: str | None, product: st
         if not series:
             raise InputRefused(
                 f"There is no forecast of {name.removesuffix('_id')} {wanted} for {current.plan_date}. "
-                f"Remedy: choose one of {', '.join(known[:10])}{' …' if len(known) > 10 else ''}."
+                f"Remedy: choose one of {', '.join(known[:10])}{' …' if len(known) > 10 else ''}; what is missing there has "
+                f"its reason in: daybreak plan show --tenant {current.tenant_id} --date {current.plan_date}."
             )
     return series
 
@@ -134,7 +135,7 @@ def _print_days(current: "TenantForecasts", series: "Sequence[SeriesForecast]", 
                 _units(mean) if row.is_open[n] else "closed",
                 _units(low and low[n]) if row.is_open[n] else "",
                 _units(high and high[n]) if row.is_open[n] else "",
-                "repeats the week before" if n >= row.extended_from else "",
+                "extended, less certain" if n >= row.extended_from else "",
             )
             for n, mean in enumerate(row.mean_units)
         ]

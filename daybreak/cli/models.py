@@ -104,6 +104,8 @@ def list_(tenants: tuple[str, ...], as_json: bool) -> None:
         of_tenant = [row for row in rows if row["tenant_id"] == tenant_id]
         if not of_tenant:
             click.echo(f"{tenant_id}: no model, the rules serve. Train one: daybreak models train --tenant {tenant_id}")
+        elif all(row["status"] != "champion" for row in of_tenant):
+            click.echo(f"{tenant_id}: the rules serve")
         for row in of_tenant:
             kept = "" if row["has_artefact"] else ", artefact not kept"
             click.echo(
@@ -139,14 +141,19 @@ def show(tenant: str, version: int | None, as_json: bool) -> None:
 
 @models.command()
 @click.option("--tenant", required=True, help="The tenant.")
-@click.option("--version", type=click.IntRange(1), help="A kept version. Default: what served before the serving one.")
+@click.option(
+    "--version", type=click.IntRange(1), help="A kept version. Default: what served when the serving one was trained."
+)
+@click.option("--rules", "is_to_rules", is_flag=True, help="Have the rules serve, whatever versions are kept.")
 @click.option("--reason", required=True, help="Why, for the record.")
 @json_option
-def rollback(tenant: str, version: int | None, reason: str, as_json: bool) -> None:
+def rollback(tenant: str, version: int | None, is_to_rules: bool, reason: str, as_json: bool) -> None:
     """Have an earlier version serve again; where the rules served before, they do. Plans are then out of date."""
     from resources.clock import system_clock  # noqa: PLC0415 (keeps --help fast)
     from resources.store import models as registry  # noqa: PLC0415
 
+    if version is not None and is_to_rules:
+        raise click.UsageError("Give --version N or --rules, not both.")
     if not reason.strip():
         raise InputRefused("The reason is empty. Remedy: say why in --reason; it stands in the model's history.")
     with opened_store() as store:
@@ -154,7 +161,12 @@ def rollback(tenant: str, version: int | None, reason: str, as_json: bool) -> No
         try:
             with store.transaction() as connection:
                 serves, served = registry.rollback(
-                    connection, tenant, reason=reason.strip(), now=system_clock(), version=version
+                    connection,
+                    tenant,
+                    reason=reason.strip(),
+                    now=system_clock(),
+                    version=version,
+                    is_to_rules=is_to_rules,
                 )
         except registry.RegistryError as error:
             raise InputRefused(str(error)) from error
@@ -191,8 +203,9 @@ def _version_of(tenant: str, found: Any, version: int | None, decisions: Any) ->
     """The row of the version asked for. Raises InputRefused with the remedy when there is none."""
     train = f"daybreak models train --tenant {tenant}"
     if found.empty:
-        why = f" The last attempt: {decisions['reason'].iloc[0]}" if len(decisions) else ""
-        raise InputRefused(f"{tenant} has no model, the rules serve.{why} Remedy: {train}.")
+        # An attempt that made no version says itself what to do, if anything.
+        what = f"The last attempt: {decisions['reason'].iloc[0]}" if len(decisions) else f"Remedy: {train}."
+        raise InputRefused(f"{tenant} has no model, the rules serve. {what}")
     if version is None:
         serving = found[found["status"] == "champion"]
         return dict((serving if len(serving) else found).iloc[0])

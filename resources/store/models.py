@@ -62,12 +62,20 @@ def label_of(version: int) -> str:
     return f"{CHALLENGER}@v{version}"
 
 
-def register(connection: Connection, challenger: "Challenger", cause: Cause, *, parent_version: int | None) -> int:
+def register(
+    connection: Connection,
+    challenger: "Challenger",
+    cause: Cause,
+    *,
+    parent_version: int | None,
+    is_compared: bool = True,
+) -> int:
     """Store a trained model as the tenant's next version, with its backtest and artefact; returns the version.
 
-    cause: its reason is kept as the version's decision. parent_version: the version it was compared with; None when rules
-    served. It has the status of a challenger: `promote` makes it serve, `reject` lets it rest. Raises ServingChanged when
-    another version serves by now.
+    cause: its reason is kept as the version's decision. parent_version: the version that serves; None when rules do.
+    is_compared: whether that one was compared with it; one that cannot be loaded is no version to return to. The new version
+    has the status of a challenger: `promote` makes it serve, `reject` lets it rest. Raises ServingChanged when another
+    version serves by now.
     """
     tenant_id = challenger.tenant_id
     lock_tenants(connection, [tenant_id])
@@ -108,7 +116,7 @@ def register(connection: Connection, challenger: "Challenger", cause: Cause, *, 
             "trigger": cause.trigger,
             "decision": cause.reason,
             "artefact_sha256": hashlib.sha256(challenger.artefact).hexdigest(),
-            "parent_version": parent_version,
+            "parent_version": parent_version if is_compared else None,
             "run_id": cause.run_id,
             "cpu_s": challenger.cpu_s,
             "now": cause.now,
@@ -138,7 +146,8 @@ def promote(
 ) -> int | None:
     """Have a version serve in place of the one that does; returns that one, None when the rules served.
 
-    Raises RegistryError with the remedy when the version does not exist, serves already or has no artefact any more.
+    Raises RegistryError with the remedy when the version does not exist, serves already, or has no artefact any more or
+    a damaged one.
     """
     lock_tenants(connection, [tenant_id])
     previous = serving_version(connection, tenant_id)
@@ -151,6 +160,11 @@ def promote(
         raise RegistryError(
             f"The artefact of version {version} of {tenant_id} is gone: only {KEPT_ARTEFACTS} are kept. "
             + _kept_remedy(tenant_id, versions, previous)
+        )
+    if not _is_whole(connection, tenant_id, version):
+        raise RegistryError(
+            f"The artefact of version {version} of {tenant_id} is damaged: its sha256 differs. "
+            + _kept_remedy(tenant_id, versions.drop(index=version), previous)
         )
     _archive_champion(connection, tenant_id, cause.now)
     connection.execute(
@@ -192,13 +206,21 @@ def retire(
 
 
 def rollback(
-    connection: Connection, tenant_id: str, *, reason: str, now: datetime, version: int | None = None
+    connection: Connection,
+    tenant_id: str,
+    *,
+    reason: str,
+    now: datetime,
+    version: int | None = None,
+    is_to_rules: bool = False,
 ) -> tuple[int | None, int | None]:
     """Return to a kept version, by default to what served when the champion was trained; returns (serves now, served before).
 
+    With is_to_rules, the rules serve, whatever is kept.
+
     A champion that followed the rules gives way to the rules again: then the first is None. Raises RegistryError with the
-    remedy when the version does not exist, serves already or has no artefact any more, and without a version when no
-    model serves.
+    remedy when the version does not exist, serves already, or has no artefact any more or a damaged one, and without a
+    version when no model serves.
     """
     lock_tenants(connection, [tenant_id])
     serving = serving_version(connection, tenant_id)
@@ -207,7 +229,8 @@ def rollback(
         raise RegistryError(
             f"No model serves {tenant_id}, so there is nothing to roll back. {_kept_remedy(tenant_id, versions, None)}"
         )
-    target = version if version is not None else versions.at[serving, "parent_version"]
+    parent = None if serving is None or is_to_rules else versions.at[serving, "parent_version"]
+    target = version if version is not None else parent
     cause = Cause("manual", f"Rolled back by hand: {reason}", None, now)
     if target is None:
         return None, retire(connection, tenant_id, cause, action="rolled_back")
@@ -471,6 +494,19 @@ def _versions(connection: Connection, tenant_id: str) -> pd.DataFrame:
     versions = read_models(connection, [tenant_id]).set_index("version")[["status", "parent_version", "has_artefact"]]
     parents = [None if pd.isna(parent) else int(parent) for parent in versions["parent_version"]]
     return versions.assign(parent_version=pd.Series(parents, index=versions.index, dtype=object))
+
+
+def _is_whole(connection: Connection, tenant_id: str, version: int) -> bool:
+    """Whether the stored artefact of a version is the one that was registered."""
+    row = connection.execute(
+        """
+        SELECT encode(sha256(content), 'hex') = artefact_sha256
+        FROM quality.forecast_model JOIN quality.model_artefact USING (tenant_id, version)
+        WHERE (tenant_id, version) = (%s, %s)
+        """,
+        (tenant_id, version),
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _kept_remedy(tenant_id: str, versions: pd.DataFrame, serving: int | None) -> str:

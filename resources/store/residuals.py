@@ -5,6 +5,7 @@ between trainings. What a residual is, is decided in `planning.quantiles`.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
@@ -33,6 +34,14 @@ def write_residuals(connection: Connection, residuals: pd.DataFrame, *, is_live:
             (tenant_id, on, is_live, rows["volume_class"].astype(int).tolist(), rows["residual"].tolist())
             for (tenant_id, on), rows in days
         ],
+    )
+
+
+def forget_live_residuals(connection: Connection, tenant_ids: Sequence[str], business_date: date) -> None:
+    """Delete a day's live residuals, before it is validated again: it may have none any more."""
+    connection.execute(
+        "DELETE FROM quality.residual WHERE tenant_id = ANY(%s) AND business_date = %s AND is_live",
+        (list(tenant_ids), business_date),
     )
 
 
@@ -65,9 +74,12 @@ def refresh_spreads(connection: Connection, tenant_ids: Sequence[str], business_
             (list(tenant_ids),),
         ).fetchall()
     )
+    of_tenant = defaultdict(list)
+    for row in rows:
+        of_tenant[row[0]].append(row)
     for tenant_id, through_on in wanted:
         first_on = through_on - timedelta(days=RESIDUAL_DAYS - 1)
-        chosen = [row for row in rows if row[0] == tenant_id and first_on <= row[1] <= through_on]
+        chosen = [row for row in of_tenant[tenant_id] if first_on <= row[1] <= through_on]
         if not chosen:
             continue
         spread = Spread.of(

@@ -88,6 +88,17 @@ def test_a_replayed_morning_knows_neither_later_residuals_nor_a_later_model(
     pd.testing.assert_series_equal(again["quantile_units"], first["quantile_units"])
     before = plan(instance, store, DAY - timedelta(days=3))
     assert not before["method"].eq("boosting").any()
+    assert before["method_reason"].str.contains("boosting@v1 has seen days up to 2026-03-01 and is not asked").all()
+
+
+def test_a_table_of_an_earlier_version_gives_way_to_the_models_own(instance: dg.DagsterInstance, store: Store) -> None:
+    advertised_bakery(store, "a")
+    assert train(instance, store, ["a"]).success
+    with store.transaction() as connection:
+        connection.execute("UPDATE quality.residual_spread SET spread = jsonb_set(spread, '{scale_power}', '0.5')")
+    made = plan(instance, store, DAY)
+    assert set(made["method"]) == {"boosting"}
+    assert made["method_reason"].str.contains("residuals").all()
 
 
 def test_late_sales_correct_their_day_and_the_tables_after_it(store: Store) -> None:

@@ -573,8 +573,9 @@ def test_the_forecast_is_shown_to_people_for_one_place_and_product(run: Run, sto
     days = run("forecast", "show", "--tenant", "a", "--product", "cake").stdout
     assert "cake at main" in days
     assert f"{today():%a %d %b}" in days
-    assert "repeats the week before" in days
+    assert "extended, less certain" in days
     unknown = run("forecast", "show", "--tenant", "a", "--product", "pie", expect=3)
     assert "bread, cake" in unknown.stderr
+    assert f"daybreak plan show --tenant a --date {today()}" in unknown.stderr
     unplanned = run("forecast", "show", "--tenant", "a", "--date", "2026-01-05", expect=3)
     assert "daybreak plan run --tenant a --date 2026-01-05" in unplanned.stderr

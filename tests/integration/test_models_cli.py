@@ -79,7 +79,9 @@ def test_models_are_trained_listed_and_shown(run: Run, store: Store, tmp_path: P
     printed = run("models", "show", "--tenant", "a").stdout
     for words in ("seasonal_naive", "Residual table", "Parameters", "CPU seconds", "WAPE"):
         assert words in printed
-    assert "models train --tenant young" in run("models", "show", "--tenant", "young", expect=3).stderr
+    refused = run("models", "show", "--tenant", "young", expect=3).stderr
+    assert by_tenant["young"]["reason"] in refused
+    assert refused.count("Remedy") == 1
     again = run("models", "train", "--tenant", "young").stdout
     assert "young: not trained." in again
     assert "1 tenants done, 0 failed" in again
@@ -113,7 +115,9 @@ def test_a_rollback_says_what_serves_and_how_to_plan_again(run: Run, store: Stor
     shown = run("models", "show", "--tenant", "a").stdout
     assert "Rolled back by hand: too many baguettes" in shown
     run("models", "rollback", "--tenant", "a", "--reason", "again")
+    assert "the rules serve" not in run("models", "list").stdout
     assert "the rules serve now" in run("models", "rollback", "--tenant", "a", "--reason", "rules").stdout
+    assert "a: the rules serve\n" in run("models", "list").stdout
 
 
 def test_an_artefact_that_is_gone_is_refused(run: Run, store: Store) -> None:

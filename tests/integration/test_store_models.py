@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pandas as pd
 import psycopg
 import pytest
 
-from planning.boosting import Model, ModelError, dump_model, fit_model, load_model
+from planning.boosting import Model, dump_model, fit_model, load_model
 from planning.champion import decide
 from planning.features import FEATURE_SCHEMA, FEATURES
 from planning.quantiles import Spread
@@ -251,6 +252,39 @@ def test_a_rollback_to_what_cannot_serve_is_refused_with_the_remedy(store: Store
     assert statuses(store)[4] == "champion"
 
 
+def test_the_rules_can_always_be_returned_to(store: Store) -> None:
+    add_bakery(store, "a")
+    for minutes in range(4):
+        serve(store, challenger(), minutes)
+    with store.transaction() as connection:
+        connection.execute("DELETE FROM quality.model_artefact WHERE version < 4")
+    with pytest.raises(RegistryError, match="Remedy"), store.transaction() as connection:
+        models.rollback(connection, "a", reason="x", now=NOW)
+    with store.transaction() as connection:
+        assert models.rollback(connection, "a", reason="x", now=NOW, is_to_rules=True) == (None, 4)
+        assert models.serving_version(connection, "a") is None
+
+
+def test_a_champion_that_could_not_be_compared_is_no_version_to_return_to(store: Store) -> None:
+    add_bakery(store, "a")
+    serve(store, challenger())
+    with store.transaction() as connection:
+        version = models.register(connection, challenger(), cause(1), parent_version=1, is_compared=False)
+        models.promote(connection, "a", version, cause(1))
+        assert models.rollback(connection, "a", reason="x", now=NOW + timedelta(minutes=2)) == (None, 2)
+
+
+def test_a_rollback_to_a_damaged_artefact_is_refused_and_names_the_others_that_are_kept(store: Store) -> None:
+    add_bakery(store, "a")
+    for minutes in range(3):
+        serve(store, challenger(), minutes)
+    with store.transaction() as connection:
+        connection.execute("UPDATE quality.model_artefact SET content = 'no model' WHERE version = 2")
+    with pytest.raises(RegistryError, match=r"2 of a is damaged.* kept \(1\)"), store.transaction() as connection:
+        models.rollback(connection, "a", reason="x", now=NOW)
+    assert statuses(store) == {1: "archived", 2: "archived", 3: "champion"}
+
+
 def test_without_a_champion_a_rollback_names_the_versions_that_are_kept(store: Store) -> None:
     add_bakery(store, "a")
     with pytest.raises(RegistryError, match="daybreak models train --tenant a"), store.transaction() as connection:
@@ -380,15 +414,20 @@ def test_a_model_with_a_residual_table_of_another_kind_does_not_serve(
     assert "residual table" in problem.message
 
 
-def test_a_model_whose_library_is_missing_does_not_serve_and_its_remedy_is_told(store: Store) -> None:
-    def without_library(_content: bytes) -> Model:
-        raise ModelError("LightGBM cannot be loaded: libgomp.so.1 is missing. Remedy: apt-get install libgomp1.")
-
+def test_a_model_whose_library_is_missing_does_not_serve_and_its_remedy_is_told(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_bakery(store, "a")
     serve(store, challenger())
-    (problem,) = problems(store, ModelCache(load=without_library)).itertuples()
+    broken = tmp_path / "lightgbm"
+    broken.mkdir()
+    (broken / "__init__.py").write_text('raise OSError("libgomp.so.1: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "lightgbm")
+    (problem,) = problems(store, ModelCache()).itertuples()
     assert "libgomp.so.1" in problem.message
-    assert problem.remedy == "apt-get install libgomp1."
+    assert problem.remedy.startswith("Install the system library of LightGBM, as `daybreak doctor` says")
+    assert "daybreak models train --tenant a" in problem.remedy
 
 
 def test_an_unusable_model_is_one_open_failure_until_it_serves_again_or_gives_way(store: Store) -> None:

@@ -15,7 +15,7 @@ from planning.origins import Replay
 from planning.quantiles import Spread, forecast_curve, scale_units
 from planning.rules import CANDIDATES
 from planning.scoring import score
-from planning.training import HELD_OUT_DAYS, Challenger, data_hash, train_challenger
+from planning.training import HELD_OUT_DAYS, Challenger, TrainingRows, data_hash, train_challenger
 from tests.unit.demand_samples import WEEK, day, seasonal_demand, tenant
 
 DAYS = 420
@@ -293,6 +293,23 @@ def test_a_location_that_is_closed_for_a_month_keeps_its_forecast():
     assert set(forecast.keys["method"]) == {"boosting"}
     usual = demand[:, -31:].mean(axis=1)
     np.testing.assert_allclose(forecast["mean_units"][:, :7].mean(axis=1), usual, rtol=0.5)
+
+
+def test_after_a_long_closure_the_replay_says_what_the_morning_says_and_training_is_not_led_astray():
+    demand = seasonal_demand(4, 330)
+    demand[:, 200:290] = np.nan
+    history, calendar = tenant(demand)
+    found = train_challenger(history, calendar)
+    replay = Replay.of(history, calendar)
+    training = TrainingRows.of(replay, seed=1)
+    assert training.shares.max() < 200, "demand over the level of a window without a day would be in the thousands"
+    rows = replay.rows(262, 289)
+    assert len(rows)
+    mean = replay.model_means(load_model(found.artefact), rows)
+    np.testing.assert_array_equal(mean, replay.rule_means(rows)["seasonal_naive"])
+    before = demand[:, :280].copy()
+    panel = TestForecastByModel().forecast(before, found, days=280).panel
+    assert set(panel.keys["method"]) == {"seasonal_naive"}
 
 
 def test_a_serving_model_may_be_replaced_in_the_record():

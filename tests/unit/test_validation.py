@@ -41,6 +41,7 @@ def rows_of(forecast, actual, naive=None, scale=None, **columns) -> pd.DataFrame
         "raw_mean_units": 1.0,
         "volume_class": 0.0,
         "is_sold_out": False,
+        "is_open": True,
         "actual_units": np.array(actual, dtype=float),
         "naive_units": [NAN] * n if naive is None else naive,
         "scale_units": [NAN] * n if scale is None else scale,
@@ -296,15 +297,15 @@ def test_one_tenant_does_not_move_the_figures_of_another(mine, others):
     )
 
 
-def test_only_what_a_model_forecast_in_time_makes_a_live_residual():
+def test_only_what_a_model_forecast_within_its_horizon_makes_a_live_residual():
     kinds = {
         "method": ["boosting", "seasonal_naive", "boosting", "boosting", "boosting", "boosting", "boosting"],
-        "is_replayed": [False, False, True, False, False, False, False],
-        "is_sold_out": [False, False, False, True, False, False, False],
-        "days_ahead": [3, 0, 0, 0, 7, 0, 0],
-        "volume_class": [2.0, 0, 0, 0, 0, NAN, 0],
+        "is_sold_out": [False, False, True, False, False, False, False],
+        "days_ahead": [3, 0, 0, 7, 0, 0, 0],
+        "volume_class": [2.0, 0, 0, 0, NAN, 0, 0],
+        "is_open": [True, True, True, True, True, True, False],
     }
-    rows = rows_of([9] * 7, [6, 6, 6, 6, 6, 6, NAN], **kinds).assign(raw_mean_units=4.0)
+    rows = rows_of([9] * 7, [6, 6, 6, 6, 6, NAN, 6], **kinds).assign(raw_mean_units=4.0)
     found = live_residuals(rows)
     assert found["volume_class"].tolist() == [2]
     assert found["residual"].tolist() == [pytest.approx((6 - 4) / 4**0.7)]
