@@ -1,7 +1,5 @@
 """Training and replaying: held-out days are not seen, the same data gives the same model, and errors are told truly."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -310,9 +308,3 @@ def test_after_a_long_closure_the_replay_says_what_the_morning_says_and_training
     before = demand[:, :280].copy()
     panel = TestForecastByModel().forecast(before, found, days=280).panel
     assert set(panel.keys["method"]) == {"seasonal_naive"}
-
-
-def test_a_serving_model_may_be_replaced_in_the_record():
-    """`ServingModel` is a value: the morning swaps its spread for the latest one."""
-    spread = {"other": 1}
-    assert replace(serving_of(train_challenger(*tenant(seasonal_demand(3, 120)))), spread=spread).spread is spread
