@@ -34,6 +34,11 @@ def backtest(rows: int = 840, **wape_pct: float | tuple[float, float]) -> pd.Dat
         ({"boosting": (28.0, 10.0), "serving": 30.0}, "promote"),
         ({"boosting": (28.0, 10.1), "serving": 30.0}, "keep"),
         ({"boosting": (28.0, -10.1), "serving": 30.0}, "keep"),
+        # When a season turns everything is biased: a large bias does not stand against a larger one of what would serve.
+        ({"boosting": (28.0, -12.0), "serving": (30.0, -17.0)}, "promote"),
+        ({"boosting": (28.0, -12.0), "serving": (30.0, 12.0)}, "promote"),
+        ({"boosting": (28.0, -12.1), "serving": (30.0, 12.0)}, "keep"),
+        ({"boosting": (28.0, -12.0), "weekday_mean_8w": (32.0, -17.0)}, "promote"),
     ],
 )
 def test_a_challenger_takes_over_by_two_percent_without_bias(wape_pct: dict[str, float], action: str) -> None:
