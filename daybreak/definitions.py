@@ -16,6 +16,7 @@ from resources.dagster_resources import CacheResource, ClockResource, ModelCache
 from schedules import zone_schedules
 from sensors.dead_runs import dead_runs_sensor
 from sensors.imports import imports_sensor
+from sensors.plan_regeneration import build_plan_regeneration_sensor
 
 
 def build_defs(outline: fleet.Fleet, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -29,7 +30,7 @@ def build_defs(outline: fleet.Fleet, resource_overrides: Mapping[str, Any] | Non
         ],
         jobs=[DAILY_PLAN_JOB, FORECAST_VALIDATION_JOB, MODEL_TRAINING_JOB],
         schedules=zone_schedules(outline.zones),
-        sensors=[imports_sensor, dead_runs_sensor],
+        sensors=[imports_sensor, dead_runs_sensor, build_plan_regeneration_sensor(outline.partitions_start)],
         resources={
             "store": StoreResource(dsn=dg.EnvVar("DATABASE_URL")),
             "cache": CacheResource(),

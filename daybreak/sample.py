@@ -160,6 +160,51 @@ CATALOGUE = (
 )
 """All products, the ones that every bakery has first. Both new ones start in the month before last's end."""
 
+BAKING: Mapping[str, tuple[float, int, int, int, str]] = {
+    "croissant": (2, 75, 18, 10, ""),
+    "baguette": (4, 45, 24, 15, ""),
+    "bread-roll": (2, 45, 16, 10, ""),
+    "sourdough-loaf": (2, 60, 42, 30, ""),
+    "walnut-loaf": (0.5, 60, 45, 30, ""),
+    "seeded-roll": (2, 45, 16, 10, ""),
+    "pain-au-chocolat": (2, 75, 18, 10, ""),
+    "cookie": (2, 0, 13, 10, "10:00"),
+    "celebration-cake": (0.5, 0, 45, 60, "12:00"),
+    "cinnamon-roll": (1, 60, 20, 10, ""),
+    "muffin": (1, 0, 24, 15, "09:00"),
+    "wholemeal-loaf": (2, 60, 45, 30, ""),
+    "ciabatta": (2, 45, 25, 15, "10:00"),
+    "apple-tart": (1, 0, 32, 30, "11:00"),
+    "rye-loaf": (2, 60, 55, 45, "09:00"),
+    "doughnut": (1, 45, 0, 0, ""),
+    "focaccia": (2, 40, 24, 15, "11:30"),
+    "brioche-loaf": (1, 90, 32, 30, ""),
+    "palmier": (1, 0, 18, 10, ""),
+    "pistachio-croissant": (1, 75, 18, 10, ""),
+}
+"""Per product: trays of a batch, minutes in the prover, in the oven and to cool, and the local time of first need (empty:
+at opening). What is not baked is fried by hand."""
+
+FRYING_MINUTES = 25
+
+GOODWILL: Mapping[str, float] = {"baguette": 0.6, "bread-roll": 0.2}
+"""Euro of other sales that a customer takes elsewhere who finds none of what every bakery has."""
+
+MIXING: Mapping[str, tuple[int, int]] = {
+    "levain": (10, 120),
+    "white-dough": (14, 45),
+    "sourdough-dough": (16, 90),
+    "rye-dough": (12, 45),
+    "laminated-dough": (12, 60),
+    "brioche-dough": (18, 45),
+    "sweet-dough": (8, 30),
+    "batter": (8, 0),
+}
+"""Per dough: minutes of a mixer run, and of rest after it."""
+
+STOCKED = {"sourdough-loaf": 0.1, "cookie": 0.4, "wholemeal-loaf": 0.1}
+"""Products that keep and of which some are left at the count, as a share of a day's sales."""
+
 DOUGHS: Mapping[str, tuple[str, float, float, Mapping[str, tuple[float, str]]]] = {
     "levain": ("Levain", 5, 1.0, {"flour-wheat": (1.5, "kg"), "flour-rye": (1.0, "kg")}),
     "white-dough": ("White dough", 10, 0.98, {"flour-wheat": (6.1, "kg"), "salt": (120, "g"), "yeast": (90, "g")}),
@@ -247,14 +292,25 @@ INGREDIENTS: Mapping[str, tuple[str, str, str, int | None, float, str, float, in
 }
 """Per item: name, kind, base unit, shelf life in days, cost of a base unit in euro, supplier, pack, days of stock kept."""
 
-SUPPLIERS: Mapping[str, tuple[str, str, str, float, int]] = {
-    "mill": ("Old mill (synthetic)", "1 4", "12:00", 90.0, 2),
-    "dairy": ("Valley dairy (synthetic)", "0 1 2 3 4 5", "17:00", 40.0, 1),
-    "grocer": ("Wholesale grocer (synthetic)", "2 4", "12:00", 60.0, 3),
-    "market": ("Fruit market (synthetic)", "0 2 5", "15:00", 0.0, 1),
-    "packaging": ("Packaging works (synthetic)", "3", "12:00", 50.0, 5),
+SUPPLIERS: Mapping[str, tuple[str, str, str, float, int, float, float, float]] = {
+    "mill": ("Old mill (synthetic)", "1 4", "12:00", 90.0, 2, 0.0, 0.5, 0.92),
+    "dairy": ("Valley dairy (synthetic)", "0 1 2 3 4 5", "17:00", 40.0, 1, 4.0, 0.2, 0.97),
+    "grocer": ("Wholesale grocer (synthetic)", "2 4", "12:00", 60.0, 3, 6.0, 0.4, 0.95),
+    "market": ("Fruit market (synthetic)", "0 2 5", "15:00", 0.0, 1, 0.0, 0.0, 0.99),
+    "packaging": ("Packaging works (synthetic)", "3", "12:00", 50.0, 5, 9.0, 0.8, 0.9),
+    "cash-and-carry": ("Cash and carry (synthetic)", "0 1 2 3 4 5", "19:00", 0.0, 0, 12.0, 0.0, 1.0),
 }
-"""Per supplier: name, delivery weekdays, cut-off, least value of an order in euro, lead days."""
+"""Per supplier: name, delivery weekdays, cut-off, least value of an order in euro, lead days, fee of a delivery in euro, one
+sigma of the lead in days, and the share of deliveries that come on their day."""
+
+SECOND_SOURCE: Mapping[str, tuple[str, float, float]] = {
+    "flour-wheat": ("cash-and-carry", 10, 1.3),
+    "butter": ("cash-and-carry", 5, 1.18),
+}
+"""Per item that a second supplier has too: the supplier, its pack, and its price by that of the first."""
+
+LOT_RULES: Mapping[str, tuple[str, float | None]] = {"sugar": ("fixed", 30), "chocolate": ("wagner_whitin", None)}
+"""Per item that is not ordered for the days until the next delivery: the rule, and the quantity of a fixed lot."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +331,16 @@ class Place:
     plan_lead_days: int = 0
     is_southern: bool = False
     outlets: tuple[str, ...] = ()
+    oven_trays: tuple[int, ...] = (12, 18)
+    """Of the deck oven, and of the rack oven where there is one."""
+    oven_from: str = "01:00"
+    is_ready_at_opening: bool = False
+    """Everything is needed when the shop opens, also what others bake later."""
+    is_serviced: bool = False
+    """On the first open day from `until` on the rack oven is down for service, and the deck oven for the night."""
+    saturday_trays: int | None = None
+    """What the deck oven holds on Saturday mornings, where a market stall bakes in it."""
+    auto_approve: bool = True
 
 
 PLACES = (
@@ -290,8 +356,24 @@ PLACES = (
         20,
         1.3,
         outlets=("sol", "chamberi"),
+        oven_trays=(16, 36),
+        oven_from="23:00",
     ),
-    Place("sample-madrid", "Panadería del barrio", "Europe/Madrid", "ES", "MD", "EUR", 1.0, "starter", 12, 0.8),
+    Place(
+        "sample-madrid",
+        "Panadería del barrio",
+        "Europe/Madrid",
+        "ES",
+        "MD",
+        "EUR",
+        1.0,
+        "starter",
+        12,
+        0.8,
+        oven_trays=(8,),
+        is_ready_at_opening=True,
+        saturday_trays=5,
+    ),
     Place(
         "sample-london",
         "Railway arch bakery",
@@ -318,8 +400,21 @@ PLACES = (
         18,
         1.2,
         closed_weekday=0,
+        is_serviced=True,
     ),
-    Place("sample-kolkata", "Park Street bakery", "Asia/Kolkata", "IN", "WB", "INR", 60.0, "starter", 14, 1.4),
+    Place(
+        "sample-kolkata",
+        "Park Street bakery",
+        "Asia/Kolkata",
+        "IN",
+        "WB",
+        "INR",
+        60.0,
+        "starter",
+        14,
+        1.4,
+        auto_approve=False,
+    ),
     Place(
         "sample-auckland",
         "Harbour bakery",
@@ -363,6 +458,7 @@ class SampleTenant:
             currency=place.currency,
             tier=place.tier,
             plan_lead_days=place.plan_lead_days,
+            auto_approve=place.auto_approve,
             is_synthetic=True,
         )
 
@@ -377,6 +473,8 @@ class SampleTenant:
             "unit-conversions": pd.DataFrame({"item_id": ["eggs"], "from_unit": ["tray"], "factor": [30]}),
             "recipes": self._recipes(),
             "resources": self._resources(),
+            "resource-calendar": self._resource_calendar(),
+            "process-steps": self._process_steps(),
             "suppliers": self._suppliers(),
             "supplier-items": self._supplier_items(),
             "events": self._events(),
@@ -387,7 +485,7 @@ class SampleTenant:
             "customer-orders": self._customer_orders(),
             "standing-orders": self._standing_orders(),
         }
-        return {kind: frames[kind] for kind in KINDS if kind in frames}
+        return {kind: frames[kind] for kind in KINDS if kind in frames and len(frames[kind])}
 
     # ------------------------------------------------------------ master data
 
@@ -436,14 +534,21 @@ class SampleTenant:
                     "unit_price": round(p.price * rate, 2),
                     "variable_cost": round(p.cost * rate, 2),
                     "salvage_value": round(0.1 * p.cost * rate, 2),
+                    "goodwill_cost": round(GOODWILL.get(p.product_id, 0.0) * rate, 2),
                     "shelf_life_days": p.shelf_life_days,
                     "batch_size_units": p.batch,
                     "batch_max_per_day": 60,
+                    "ready_by": self._ready_by(p),
                     "daily_estimate_units": round(p.daily_units * self.place.size, 1) if p.is_new else None,
                 }
                 for p in self.products
             ]
         )
+
+    def _ready_by(self, product: Product) -> str | None:
+        """When the first ones are needed: vans leave for the outlets an hour before they open. None: at opening."""
+        usual = BAKING[product.product_id][4] or ("06:00" if self.place.outlets else None)
+        return None if self.place.is_ready_at_opening else usual
 
     @cached_property
     def _assortment(self) -> pd.DataFrame:
@@ -459,13 +564,14 @@ class SampleTenant:
         rate = self.place.euro_rate
         rows: list[tuple[object, ...]] = []
         for item in self._used:
+            rule = LOT_RULES.get(item, ("delivery_calendar", None))
             if item in DOUGHS:
-                rows.append((item, f"{DOUGHS[item][0]} (synthetic)", "dough", "kg", 2, None))
+                rows.append((item, f"{DOUGHS[item][0]} (synthetic)", "dough", "kg", 2, None, *rule))
             else:
                 name, kind, unit, shelf_life, cost, *_ = INGREDIENTS[item]
-                rows.append((item, f"{name} (synthetic)", kind, unit, shelf_life, round(cost * rate, 4)))
-        frame = pd.DataFrame(rows, columns=["item_id", "name", "kind", "base_unit", "shelf_life_days", "unit_cost"])
-        return frame.astype({"shelf_life_days": "Int64"})
+                rows.append((item, f"{name} (synthetic)", kind, unit, shelf_life, round(cost * rate, 4), *rule))
+        columns = ["item_id", "name", "kind", "base_unit", "shelf_life_days", "unit_cost", "lot_rule", "lot_quantity"]
+        return pd.DataFrame(rows, columns=columns).astype({"shelf_life_days": "Int64"})
 
     def _recipes(self) -> pd.DataFrame:
         rows: list[tuple[object, ...]] = []
@@ -482,29 +588,69 @@ class SampleTenant:
         return pd.DataFrame(rows, columns=[*columns, "scrap_frac"])
 
     def _resources(self) -> pd.DataFrame:
-        equipment = (
-            ("deck-oven", "Deck oven", "oven", 12, "trays"),
-            ("rack-oven", "Rack oven", "oven", 18, "trays"),
-            ("spiral-mixer", "Spiral mixer", "mixer", 60, "kg"),
-            ("prover", "Prover", "prover", 36, "trays"),
-            ("bakers", "Bakers", "labour", 3, "people"),
-        )
-        bakes = sorted(set(self._assortment["made_at_location_id"]))
-        rows = [
-            (f"{location}-{resource}", location, f"{name} (synthetic)", kind, capacity, unit)
-            for location in bakes
-            for resource, name, kind, capacity, unit in (equipment if location == bakes[0] else equipment[:1])
+        place = self.place
+        ovens = (("deck-oven", "Deck oven"), ("rack-oven", "Rack oven"))
+        by_size = 3 if place.outlets else 1
+        equipment = [
+            *(
+                (resource, name, "oven", trays, "trays", place.oven_from)
+                for (resource, name), trays in zip(ovens, place.oven_trays, strict=False)
+            ),
+            ("spiral-mixer", "Spiral mixer", "mixer", 40 * by_size, "kg", "19:00"),
+            ("prover", "Prover", "prover", 80 * by_size, "trays", "20:00"),
+            ("bakers", "Bakers", "labour", 3 * by_size, "people", "21:00"),
         ]
-        return pd.DataFrame(rows, columns=["resource_id", "location_id", "name", "kind", "capacity", "capacity_unit"])
+        at_an_outlet = [
+            ("deck-oven", "Deck oven", "oven", 12, "trays", "03:00"),
+            ("planetary-mixer", "Planetary mixer", "mixer", 20, "kg", "03:00"),
+        ]
+        bakes = sorted(set(self._assortment["made_at_location_id"]), key=self.locations.index)
+        rows = [
+            (f"{location}-{resource}", location, f"{name} (synthetic)", *values)
+            for location in bakes
+            for resource, name, *values in (equipment if location == self.locations[0] else at_an_outlet)
+        ]
+        columns = ["resource_id", "location_id", "name", "kind", "capacity", "capacity_unit", "available_from"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _resource_calendar(self) -> pd.DataFrame:
+        """The first open day on which ovens are serviced, and the Saturdays on which a deck oven is shared."""
+        first = self.locations[0]
+        rows: list[tuple[object, ...]] = []
+        if self.place.is_serviced:
+            opened = (self.until + timedelta(days=n) for n in range(2))
+            day = next(day for day in opened if day.weekday() != self.place.closed_weekday)
+            rows.append((f"{first}-rack-oven", day, "00:00", None, 0, "Service (synthetic)"))
+            rows.append((f"{first}-deck-oven", day, "00:00", "04:00", 0, "Service (synthetic)"))
+        if self.place.saturday_trays is not None:
+            days = (self.until + timedelta(days=n) for n in range(-EVENT_DAYS_AHEAD, EVENT_DAYS_AHEAD))
+            shared = (self.place.saturday_trays, "A market stall bakes (synthetic)")
+            rows += [(f"{first}-deck-oven", day, "00:00", "08:00", *shared) for day in days if day.weekday() == 5]
+        columns = ["resource_id", "on_date", "from_at", "until_at", "capacity", "reason"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _process_steps(self) -> pd.DataFrame:
+        """Doughs are mixed and rest; products prove, are baked or fried, and cool."""
+        rows: list[tuple[object, ...]] = [
+            (dough, 1, "mixer", MIXING[dough][0], 1, MIXING[dough][1]) for dough in self._used if dough in DOUGHS
+        ]
+        for p in self.products:
+            trays, prove, bake, cool, _ = BAKING[p.product_id]
+            steps = [("prover", prove, trays, 0)] if prove else []
+            steps += [("oven", bake, trays, cool)] if bake else [("labour", FRYING_MINUTES, 1, cool)]
+            rows += [(p.product_id, number, *step) for number, step in enumerate(steps, start=1)]
+        columns = ["item_id", "step_no", "resource_kind", "minutes", "capacity_use", "wait_minutes"]
+        return pd.DataFrame(rows, columns=columns)
 
     def _suppliers(self) -> pd.DataFrame:
-        used = {INGREDIENTS[item][5] for item in self._bought}
+        used = {INGREDIENTS[item][5] for item in self._bought} | {source for source, *_ in SECOND_SOURCE.values()}
+        rate = self.place.euro_rate
         rows = [
-            (supplier, name, weekdays, cutoff, round(least * self.place.euro_rate, 2))
-            for supplier, (name, weekdays, cutoff, least, _) in SUPPLIERS.items()
+            (supplier, name, weekdays, cutoff, round(least * rate, 2), round(fee * rate, 2))
+            for supplier, (name, weekdays, cutoff, least, _, fee, *_) in SUPPLIERS.items()
             if supplier in used
         ]
-        columns = ["supplier_id", "name", "delivery_weekdays", "order_cutoff_at", "min_order_value"]
+        columns = ["supplier_id", "name", "delivery_weekdays", "order_cutoff_at", "min_order_value", "delivery_fee"]
         return pd.DataFrame(rows, columns=columns)
 
     @property
@@ -515,12 +661,19 @@ class SampleTenant:
         rows = []
         for item in self._bought:
             _, _, unit, _, cost, supplier, pack, _ = INGREDIENTS[item]
-            price = cost * pack * self.place.euro_rate
-            has_breaks = supplier in {"mill", "packaging"}
-            for from_packs, share in ((1, 1.0), (8, 0.95), (20, 0.91)) if has_breaks else ((1, 1.0),):
-                rows.append((supplier, item, SUPPLIERS[supplier][4], pack, unit, from_packs, round(price * share, 2)))
-        columns = ["supplier_id", "item_id", "lead_days", "pack_quantity", "unit", "from_packs", "price_per_pack"]
-        return pd.DataFrame(rows, columns=columns)
+            offers = [(supplier, 1, pack, cost)]
+            if item in SECOND_SOURCE:
+                second, second_pack, by_first = SECOND_SOURCE[item]
+                offers.append((second, 2, second_pack, cost * by_first))
+            for source, priority, quantity, unit_cost in offers:
+                lead, _, sigma, on_time = SUPPLIERS[source][4:]
+                price = unit_cost * quantity * self.place.euro_rate
+                has_breaks = source in {"mill", "packaging"}
+                for from_packs, share in ((1, 1.0), (8, 0.95), (20, 0.91)) if has_breaks else ((1, 1.0),):
+                    terms = (lead, sigma, on_time, quantity, unit, from_packs, round(price * share, 2))
+                    rows.append((source, item, priority, *terms))
+        columns = ["supplier_id", "item_id", "priority", "lead_days", "lead_sd_days", "on_time_rate", "pack_quantity"]
+        return pd.DataFrame(rows, columns=[*columns, "unit", "from_packs", "price_per_pack"])
 
     # ------------------------------------------------------------ calendar
 
@@ -683,7 +836,8 @@ class SampleTenant:
 
     def _stock(self) -> pd.DataFrame:
         """Two counts: at the start of the month before last's end, so that the past can be replayed, and on `until`."""
-        return pd.concat([self._count(self._introduced_on), self._count(self.until)], ignore_index=True)
+        counts = [self._count(self._introduced_on), self._count(self.until), self._leftover_products()]
+        return pd.concat(counts, ignore_index=True)
 
     def _count(self, as_of: date) -> pd.DataFrame:
         rng = self._rng(as_of.toordinal(), "stock")
@@ -703,6 +857,19 @@ class SampleTenant:
                 lot = f"{as_of:%y%m%d}-{number + 1}"
                 unit_cost = round(cost * self.place.euro_rate, 4)
                 rows.append((location, item, lot, as_of, quantity, INGREDIENTS[item][2], expires, unit_cost, received))
+        columns = ["location_id", "item_id", "lot_id", "as_of", "quantity", "unit", "expires_on", "unit_cost"]
+        return pd.DataFrame(rows, columns=[*columns, "received_on"])
+
+    def _leftover_products(self) -> pd.DataFrame:
+        """What was baked on the day before `until` and not sold, of products that keep, where they are made."""
+        made_at = self._assortment.drop_duplicates("product_id").set_index("product_id")["made_at_location_id"]
+        baked = self.until - timedelta(days=1)
+        rows = [
+            (made_at[p.product_id], p.product_id, f"{self.until:%y%m%d}-{p.product_id}", self.until,
+             max(1, round(STOCKED[p.product_id] * p.daily_units * self.place.size)), "unit",
+             baked + timedelta(days=p.shelf_life_days - 1), round(p.cost * self.place.euro_rate, 4), baked)
+            for p in self.products if p.product_id in STOCKED
+        ]  # fmt: skip
         columns = ["location_id", "item_id", "lot_id", "as_of", "quantity", "unit", "expires_on", "unit_cost"]
         return pd.DataFrame(rows, columns=[*columns, "received_on"])
 

@@ -8,12 +8,13 @@ given to its methods broadcast against it. Two quantities describe a supply of Q
     expected waste  E[(Q - D)+] = integral of F below Q
     expected lost   E[(D - Q)+] = integral of 1 - F above Q
 
-and each is computed by itself, so that waste - lost = Q - mean is a check and not a definition.
+and each is computed by itself, so that waste - lost = Q - mean is a check and not a definition. Plain numbers and lists
+are taken like arrays; a result of single numbers is a number or an array without dimensions.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from functools import cached_property, reduce
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -49,10 +50,21 @@ class QuantileDemand:
 
     knot_shares: (k,), ascending from 0 to 1. knot_units: (..., k), ascending along the last axis, not below 0.
     A flat stretch of the curve is a probability mass, so products that often sell nothing are described as they are.
+    Quantiles at some levels only are made such a curve by `from_quantiles`.
     """
 
     knot_shares: np.ndarray
     knot_units: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Take any array-like. Raise ValueError for shares that do not ascend from 0 to 1, one per knot."""
+        object.__setattr__(self, "knot_shares", np.asarray(self.knot_shares, dtype=float))
+        object.__setattr__(self, "knot_units", np.asarray(self.knot_units, dtype=float))
+        shares = self.knot_shares
+        if shares.ndim != 1 or len(shares) < 2 or self.knot_units.shape[-1:] != shares.shape:
+            raise ValueError(f"shares {shares.shape} and units {self.knot_units.shape} must end in the same knots")
+        if not (shares[0] == 0 and shares[-1] == 1 and (np.diff(shares) > 0).all()):
+            raise ValueError(f"knot shares must ascend from 0 to 1, got {shares.tolist()}; see from_quantiles")
 
     @classmethod
     def from_quantiles(cls, levels: ArrayLike, values: ArrayLike) -> "QuantileDemand":
@@ -90,7 +102,7 @@ class QuantileDemand:
 
     def quantile(self, share: ArrayLike) -> np.ndarray:
         """Units at shares in 0..1, by interpolation between the knots."""
-        share = np.asarray(share, dtype=float)
+        share = _shares(share)
         left = np.searchsorted(self.knot_shares, share, side="right") - 1
         left = np.clip(left, 0, len(self.knot_shares) - 2)
         part = (share - self.knot_shares[left]) / (self.knot_shares[left + 1] - self.knot_shares[left])
@@ -121,7 +133,10 @@ class QuantileDemand:
 
     def shifted(self, units: ArrayLike) -> "QuantileDemand":
         """This demand plus a certain one of `units`."""
-        return QuantileDemand(self.knot_shares, self.knot_units + np.asarray(units, dtype=float)[..., None])
+        certain = np.asarray(units, dtype=float)
+        if not certain.any() and certain.shape == self.knot_units.shape[:-1]:
+            return self
+        return QuantileDemand(self.knot_shares, self.knot_units + certain[..., None])
 
     def select(self, index: Any) -> "QuantileDemand":
         """The demands at an index of the leading shape."""
@@ -186,12 +201,26 @@ def pool_independent(demand: QuantileDemand, starts: np.ndarray) -> QuantileDema
     return QuantileDemand(demand.knot_shares, np.where(is_single, units[starts], pooled * scale[..., None]))
 
 
+NORMAL_90 = 1.2815515655446004
+"""z of a standard normal that 0.9 of its values do not exceed."""
+
+
+def deviation_between(low_units: ArrayLike, high_units: ArrayLike) -> np.ndarray:
+    """One standard deviation, from the 0.1 and the 0.9 quantile as those of a normal: (q0.9 - q0.1) / (2 z0.9)."""
+    return (np.asarray(high_units, dtype=float) - np.asarray(low_units, dtype=float)) / (2 * NORMAL_90)
+
+
 @dataclass(frozen=True)
 class NormalDemand:
-    """Normally distributed demand: mu and sigma in units, sigma above 0, broadcast against each other."""
+    """Normally distributed demand: mu and sigma in units, broadcast against each other; at sigma 0 it is certain."""
 
     mu: ArrayLike
     sigma: ArrayLike
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a negative sigma."""
+        if np.any(np.asarray(self.sigma, dtype=float) < 0):
+            raise ValueError("sigma must not be negative")
 
     @property
     def mean(self) -> np.ndarray:
@@ -200,28 +229,42 @@ class NormalDemand:
 
     def quantile(self, share: ArrayLike) -> np.ndarray:
         """mu + z sigma."""
-        return self.mean + special.ndtri(share) * np.asarray(self.sigma, dtype=float)
+        z, sigma = np.broadcast_arrays(special.ndtri(_shares(share)), np.asarray(self.sigma, dtype=float))
+        # z is infinite at the shares 0 and 1, and what is certain is so at all shares.
+        return self.mean + np.multiply(z, sigma, out=np.zeros(z.shape), where=sigma != 0)
 
     def cdf(self, units: ArrayLike) -> np.ndarray:
         """The probability that demand does not exceed `units`."""
-        return special.ndtr(self._z(units))
+        is_certain, z = self._z(units)
+        return np.where(is_certain, (self._over(units) >= 0).astype(float), special.ndtr(z))
 
     def expected_waste(self, units: ArrayLike) -> np.ndarray:
         """The loss seen from below: sigma L(-z)."""
-        return np.asarray(self.sigma, dtype=float) * standard_normal_loss(-self._z(units))
+        is_certain, z = self._z(units)
+        loss = np.asarray(self.sigma, dtype=float) * standard_normal_loss(-z)
+        return np.where(is_certain, np.maximum(self._over(units), 0), loss)
 
     def expected_lost(self, units: ArrayLike) -> np.ndarray:
         """sigma L(z)."""
-        return np.asarray(self.sigma, dtype=float) * standard_normal_loss(self._z(units))
+        is_certain, z = self._z(units)
+        loss = np.asarray(self.sigma, dtype=float) * standard_normal_loss(z)
+        return np.where(is_certain, np.maximum(-self._over(units), 0), loss)
 
-    def _z(self, units: ArrayLike) -> np.ndarray:
-        return (np.asarray(units, dtype=float) - self.mean) / np.asarray(self.sigma, dtype=float)
+    def _over(self, units: ArrayLike) -> np.ndarray:
+        return np.asarray(units, dtype=float) - self.mean
+
+    def _z(self, units: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Where demand is certain, and (units - mu) / sigma elsewhere."""
+        over, sigma = np.broadcast_arrays(self._over(units), np.asarray(self.sigma, dtype=float))
+        return sigma == 0, np.divide(over, sigma, out=np.zeros(over.shape), where=sigma > 0)
 
 
 def standard_normal_loss(z: ArrayLike) -> np.ndarray:
     """L(z) = phi(z) - z (1 - Phi(z)): the mean excess of a standard normal over z (Snyder & Shen, appendix C)."""
     z = np.asarray(z, dtype=float)
-    return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - z * special.ndtr(-z)
+    chance = special.ndtr(-z)
+    # Far to the right nothing exceeds z, however large: infinity times no chance is nothing.
+    return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - np.multiply(z, chance, out=np.zeros(z.shape), where=chance != 0)
 
 
 @dataclass(frozen=True)
@@ -230,18 +273,25 @@ class PoissonDemand:
 
     rate: ArrayLike
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a negative rate."""
+        if np.any(np.asarray(self.rate, dtype=float) < 0):
+            raise ValueError("a rate must not be negative")
+
     @property
     def mean(self) -> np.ndarray:
         """Expected units."""
         return np.asarray(self.rate, dtype=float)
 
     def quantile(self, share: ArrayLike) -> np.ndarray:
-        """The smallest whole units whose cdf reaches `share`."""
-        share = np.asarray(share, dtype=float)
-        whole = np.ceil(special.pdtrik(share, self.mean))
+        """The smallest whole units whose cdf reaches `share`; infinite at the share 1 of any demand."""
+        share = _shares(share)
+        # The inverse is not defined without any demand, of which 0 units are every quantile.
+        whole = np.where(self.mean > 0, np.ceil(special.pdtrik(share, np.where(self.mean > 0, self.mean, 1))), 0)
         # The inverse is of a smooth extension, so it may be one off where the cdf meets the share exactly.
         lower = np.maximum(whole - 1, 0)
-        return np.where(self.cdf(lower) >= share - PROBABILITY_TOLERANCE, lower, np.maximum(whole, 0))
+        found = np.where(self.cdf(lower) >= share - PROBABILITY_TOLERANCE, lower, np.maximum(whole, 0))
+        return np.where((share == 1) & (self.mean > 0), np.inf, found)
 
     def cdf(self, units: ArrayLike) -> np.ndarray:
         """The probability that demand does not exceed `units`."""
@@ -277,8 +327,10 @@ class DiscreteDemand:
         """Raise ValueError for points out of order or probabilities that are none."""
         object.__setattr__(self, "points", np.asarray(self.points, dtype=float))
         object.__setattr__(self, "probabilities", np.asarray(self.probabilities, dtype=float))
-        if self.points.ndim != 1 or not (np.diff(self.points) > 0).all():
+        if self.points.ndim != 1 or not (np.isfinite(self.points).all() and (np.diff(self.points) > 0).all()):
             raise ValueError("points must be one ascending list of units")
+        if self.probabilities.shape[-1:] != self.points.shape:
+            raise ValueError(f"{len(self.points)} points need as many probabilities, got {self.probabilities.shape}")
         sums = self.probabilities.sum(axis=-1)
         if not ((self.probabilities >= 0).all() and (np.abs(sums - 1) <= PROBABILITY_TOLERANCE).all()):
             raise ValueError("probabilities must not be negative and must add up to one")
@@ -289,10 +341,10 @@ class DiscreteDemand:
         return self._expected(self.points)
 
     def quantile(self, share: ArrayLike) -> np.ndarray:
-        """The first point whose cdf reaches `share`."""
-        share = np.asarray(share, dtype=float)
+        """The first point whose cdf reaches `share`; NaN for a share of NaN."""
+        share = _shares(share)
         reached = np.cumsum(self.probabilities, axis=-1) >= share[..., None] - PROBABILITY_TOLERANCE
-        return self.points[np.argmax(reached, axis=-1)]
+        return np.where(np.isnan(share), np.nan, self.points[np.argmax(reached, axis=-1)])
 
     def cdf(self, units: ArrayLike) -> np.ndarray:
         """The probability that demand does not exceed `units`."""
@@ -308,6 +360,60 @@ class DiscreteDemand:
 
     def _expected(self, values: np.ndarray) -> np.ndarray:
         return (self.probabilities * values).sum(axis=-1)
+
+
+@overload
+def over_periods(demand: NormalDemand, periods: ArrayLike) -> NormalDemand: ...
+@overload
+def over_periods(demand: PoissonDemand, periods: ArrayLike) -> PoissonDemand: ...
+@overload
+def over_periods(demand: DiscreteDemand, periods: int) -> DiscreteDemand: ...
+@overload
+def over_periods(demand: QuantileDemand, periods: int) -> QuantileDemand: ...
+
+
+def over_periods(
+    demand: NormalDemand | PoissonDemand | DiscreteDemand | QuantileDemand, periods: Any
+) -> NormalDemand | PoissonDemand | DiscreteDemand | QuantileDemand:
+    """The demand of several independent periods together, each distributed as `demand`.
+
+    With a lead time of L periods and a decision every period, a stock has to last for L + 1 of them (Snyder & Shen,
+    example 4.4). Normal: mean n mu, standard deviation sqrt(n) sigma; Poisson: rate n times; discrete: every sum with
+    its probability, exact; a quantile curve: pooled as pool_independent does, its shape kept and its mean exact.
+    `periods` is a whole number from 1, or for normal and Poisson demand any array of positive numbers; ValueError if not.
+    """
+    if isinstance(demand, NormalDemand | PoissonDemand) and not (np.asarray(periods, dtype=float) > 0).all():
+        raise ValueError(f"periods must be above 0, got {periods}")
+    if isinstance(demand, NormalDemand):
+        return NormalDemand(demand.mean * periods, np.asarray(demand.sigma, dtype=float) * np.sqrt(periods))
+    if isinstance(demand, PoissonDemand):
+        return PoissonDemand(demand.mean * periods)
+    if int(periods) != periods or periods < 1:
+        raise ValueError(f"periods must be a whole number from 1, got {periods}")
+    if isinstance(demand, DiscreteDemand):
+        return reduce(sum_of_independent, [demand] * int(periods))
+    repeated = np.repeat(demand.knot_units[None], int(periods), axis=0)
+    return pool_independent(QuantileDemand(demand.knot_shares, repeated), np.array([0])).select(0)
+
+
+def sum_of_independent(one: DiscreteDemand, other: DiscreteDemand) -> DiscreteDemand:
+    """The sum of two independent discrete demands of the same leading shape, with every sum of their points."""
+    sums = np.add.outer(one.points, other.points)
+    points, at = np.unique(np.round(sums, 9), return_inverse=True)
+    joint = one.probabilities[..., :, None] * other.probabilities[..., None, :]
+    joint = joint.reshape((*joint.shape[:-2], -1))
+    probabilities = np.zeros((*joint.shape[:-1], len(points)))
+    for column, point in enumerate(at.ravel().tolist()):
+        probabilities[..., point] += joint[..., column]
+    return DiscreteDemand(points, probabilities)
+
+
+def _shares(share: ArrayLike) -> np.ndarray:
+    """Shares as an array; NaN, which is unknown, stays. Raises ValueError for any other that is not in 0..1."""
+    shares = np.asarray(share, dtype=float)
+    if ((shares < 0) | (shares > 1)).any():
+        raise ValueError(f"shares lie in 0..1, got {shares[(shares < 0) | (shares > 1)].flat[0]}")
+    return shares
 
 
 def _with_zero_first(values: np.ndarray) -> np.ndarray:

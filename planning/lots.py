@@ -1,15 +1,17 @@
 """Stock as lots, used first-expired-first-out (FEFO).
 
-A lot is usable through its expiry date, less the item's removal days. Lots are used in the order of expiry (lots that
-keep come last), then receipt, then lot id. What is left of a lot when its last usable day ends has expired that day.
-Forecasting what stock will be is in planning/projection.
+A lot is usable through its expiry date, less the item's removal days: through its removal date. Lots are used in the
+order of their last usable day (lots that keep come last), then expiry, receipt and lot id. What is left of a lot when its
+last usable day ends has expired that day. Forecasting what stock will be is in planning/projection.
 """
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from planning.frames import ROUNDING, PlanningError, exceptions_of
 from planning.keys import NEVER, dates_of, day_numbers, distinct, looked_up, positions
@@ -18,6 +20,9 @@ STOCK_KEY = ["tenant_id", "location_id", "item_id"]
 LOT_COLUMNS = (*STOCK_KEY, "lot_id", "quantity", "received_on", "expires_on", "unit_cost")
 NOTHING = 0.5 * 10**-ROUNDING
 """Quantities below this, in base units, are arithmetic dust."""
+
+GROUPS_AT_ONCE = 8192
+"""Groups whose lots are run together: as many as a processor's cache holds."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,11 @@ class LotTable:
 
 @dataclass(frozen=True)
 class FefoRun:
-    """What n groups of lots do over T days. All (n, T) in base units but for the last two, (n, L) per lot.
+    """What n groups of lots do over T days. All (n, T) in base units but for the last two, (n, L) per lot; each with
+    the leading shape of the demand in front, if that has several paths.
 
-    For each group and day: closing + expired + consumption = closing of the day before + receipts.
+    For each group and day: closing + expired + consumption = closing of the day before + receipts. slack: usable stock of
+    the day less its demand, so what is left over before expiry, and negative where something is short.
     """
 
     receipts: np.ndarray
@@ -46,8 +53,17 @@ class FefoRun:
     shortage: np.ndarray
     expired: np.ndarray
     closing: np.ndarray
+    slack: np.ndarray
     remaining_of_lot: np.ndarray
     expired_of_lot: np.ndarray
+
+
+@dataclass(frozen=True)
+class LotDates:
+    """When a lot expires, and when it is taken out of use: dates, or arrays of dates."""
+
+    expires_on: Any
+    removal_on: Any
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,17 @@ def take_first(stock: np.ndarray, demand: np.ndarray) -> np.ndarray:
     return np.clip(demand[:, None] - ahead, 0.0, stock)
 
 
+def lot_dates(received_on: Any, expiration_days: ArrayLike, removal_days: ArrayLike = 0) -> LotDates:
+    """When lots expire, expiration_days after their receipt, and when they are taken out, removal_days before that.
+
+    One date and two numbers, or arrays of them. Received on 1 January, 30 days, 15 days: 31 January and 16 January
+    (Odoo, expiration dates). A shelf life of n days counts the day of receipt, so that its expiration_days are n - 1.
+    """
+    expires = np.asarray(received_on, dtype="datetime64[D]") + np.asarray(expiration_days, dtype=np.int64)
+    removal = expires - np.asarray(removal_days, dtype=np.int64)
+    return LotDates(expires.astype(object), removal.astype(object))
+
+
 def last_usable_days(
     expires_on: pd.Series, received: np.ndarray, shelf_life_days: np.ndarray, removal_days: np.ndarray, first_day: date
 ) -> np.ndarray:
@@ -71,7 +98,13 @@ def last_usable_days(
 
     An unknown expiry is taken from the shelf life, counted from the day of receipt; NEVER when that is NaN too.
     """
-    expires = day_numbers(expires_on, first_day)
+    return last_usable_numbers(day_numbers(expires_on, first_day), received, shelf_life_days, removal_days)
+
+
+def last_usable_numbers(
+    expires: np.ndarray, received: np.ndarray, shelf_life_days: np.ndarray, removal_days: np.ndarray
+) -> np.ndarray:
+    """As `last_usable_days`, of expiries that are day numbers already, NEVER where unknown."""
     by_shelf_life = received + np.where(np.isnan(shelf_life_days), 0, shelf_life_days).astype(np.int64) - 1
     expires = np.where((expires >= NEVER) & ~np.isnan(shelf_life_days), by_shelf_life, expires)
     return np.where(expires >= NEVER, NEVER, expires - removal_days.astype(np.int64))
@@ -82,22 +115,18 @@ def lot_table(
 ) -> LotTable:
     """Lay lots out by group in FEFO order.
 
-    group: (m,) the row of each lot, -1 to leave it out. lots: quantity, received_on, expires_on and lot_id.
+    group: (m,) the row of each lot, -1 to leave it out. lots: quantity, received_on, expires_on (dates, or day numbers)
+    and lot_id.
     """
-    order = pd.DataFrame(
-        {
-            "group": group,
-            "through": usable_through,
-            "expires": day_numbers(lots["expires_on"], date(2000, 1, 1)),
-            "received": day_numbers(lots["received_on"], date(2000, 1, 1)),
-            "lot_id": lots["lot_id"].to_numpy(),
-        }
-    )
+    expires, received = (_days(lots[name]) for name in ("expires_on", "received_on"))
     # A shelf life may give a lot without an expiry date its last day, so that day sorts before the date itself.
-    order = order[order["group"] >= 0].sort_values(["group", "through", "expires", "received", "lot_id"])
-    rank = order.groupby("group").cumcount().to_numpy()
-    at, which = order["group"].to_numpy(), order.index.to_numpy()
-    shape = (groups, int(rank.max()) + 1 if len(rank) else 0)
+    which = np.lexsort((received, expires, usable_through, group))
+    which = which[group[which] >= 0]
+    which = _by_lot_id(which, (group, usable_through, expires, received), lots["lot_id"].to_numpy(dtype=object))
+    at = group[which]
+    counts = np.bincount(at, minlength=groups)
+    rank = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (groups, int(counts.max(initial=0)))
     table = LotTable(np.zeros(shape), np.full(shape, NEVER), np.full(shape, NEVER), np.full(shape, -1))
     table.quantity[at, rank] = lots["quantity"].astype(float).to_numpy()[which]
     table.usable_from[at, rank] = usable_from[which]
@@ -106,33 +135,91 @@ def lot_table(
     return table
 
 
+def _days(dates: pd.Series) -> np.ndarray:
+    """Dates as numbers that sort, those not set last; numbers as they are."""
+    return dates.to_numpy() if dates.dtype.kind == "i" else day_numbers(dates, date(1970, 1, 1))
+
+
+def _by_lot_id(which: np.ndarray, keys: tuple[np.ndarray, ...], lot_id: np.ndarray) -> np.ndarray:
+    """Positions sorted by `keys`, those with equal keys now by lot id. Only they are compared as text, which is slow."""
+    is_equal = np.ones(max(len(which) - 1, 0), dtype=bool)
+    for key in keys:
+        is_equal &= key[which[1:]] == key[which[:-1]]
+    tied = np.flatnonzero(np.append(is_equal, False) | np.append(False, is_equal)) if len(which) else which
+    if not len(tied):
+        return which
+    run_of = np.cumsum(np.append(True, ~is_equal))[tied]
+    result = which.copy()
+    result[tied] = which[tied][np.lexsort((pd.factorize(lot_id[which[tied]], sort=True)[0], run_of))]
+    return result
+
+
 def run_fefo(table: LotTable, demand: np.ndarray) -> FefoRun:
-    """Use lots first-expired-first-out over the T days of demand (n, T).
+    """Use lots first-expired-first-out over the T days of demand (n, T), or of several paths of it (..., n, T).
 
     A lot counts as a receipt on its usable_from day when that is 0 or later; earlier ones are opening stock. A demand
     that cannot be met is lost, not carried on. Convention of a lot's last day: Oracle SCM, How On-Hand Lots Are Consumed.
     """
-    groups, days = demand.shape
-    held = np.where(table.usable_from < 0, table.quantity, 0.0)
+    *paths, groups, days = demand.shape
+    lots = table.lot.shape[1]
+    many = demand.reshape(int(np.prod(paths)), groups, days)
+    by_day = {name: np.zeros(many.shape) for name in ("receipts", "consumption", "expired", "closing", "slack")}
+    by_lot = {name: np.zeros((len(many), groups, lots)) for name in ("remaining_of_lot", "expired_of_lot")}
+    for first in range(0, groups, GROUPS_AT_ONCE):
+        rows = slice(first, first + GROUPS_AT_ONCE)
+        _run_groups(table, many, rows, by_day | by_lot)
+    unmet = many - by_day["consumption"]
+    made = {**by_day, **by_lot, "shortage": np.where(unmet > NOTHING, unmet, 0.0)}
+    return FefoRun(**{name: values.reshape(*paths, *values.shape[1:]) for name, values in made.items()})
+
+
+def _run_groups(table: LotTable, demand: np.ndarray, rows: slice, made: dict[str, np.ndarray]) -> None:
+    """Run some groups on all paths of demand (paths, n, T), and write what becomes of them into the rows of `made`."""
+    lots_of = (table.lot[rows] >= 0).sum(axis=1)
+    # Groups with the most lots first: the k-th lots are then a run from the first group on, and no padding is looked at.
+    order = np.argsort(-lots_of, kind="stable")
+    holding = [int((lots_of > lot).sum()) for lot in range(table.lot.shape[1])]
+    quantity, usable_from, through = (
+        np.ascontiguousarray(matrix[rows][order].T)
+        for matrix in (table.quantity, table.usable_from, table.usable_through)
+    )
+    wanted = np.ascontiguousarray(np.moveaxis(demand[:, rows][:, order], 2, 0), dtype=float)
+    days, paths, groups = wanted.shape
+    held = np.zeros((len(quantity), paths, groups))
+    held += np.where(usable_from < 0, quantity, 0.0)[:, None]
     expired_of_lot = np.zeros_like(held)
-    day_values = {
-        name: np.zeros((groups, days)) for name in ("receipts", "consumption", "shortage", "expired", "closing")
-    }
+    receipts, consumption, expired, closing, slack = np.zeros((5, days, paths, groups))
     for day in range(days):
-        arriving = np.where(table.usable_from == day, table.quantity, 0.0)
-        held += arriving
-        taken = take_first(np.where(table.usable_through >= day, held, 0.0), demand[:, day])
-        held -= taken
-        over = np.where(table.usable_through <= day, held, 0.0)
-        held -= over
-        expired_of_lot += over
-        day_values["receipts"][:, day] = arriving.sum(axis=1)
-        day_values["consumption"][:, day] = taken.sum(axis=1)
-        day_values["expired"][:, day] = over.sum(axis=1)
-        day_values["closing"][:, day] = held.sum(axis=1)
-    unmet = demand - day_values["consumption"]
-    day_values["shortage"] = np.where(unmet > NOTHING, unmet, 0.0)
-    return FefoRun(**day_values, remaining_of_lot=held, expired_of_lot=expired_of_lot)
+        left = wanted[day].copy()
+        for lot, count in enumerate(holding):
+            stock, unmet = held[lot, :, :count], left[:, :count]
+            arriving = np.where(usable_from[lot, :count] == day, quantity[lot, :count], 0.0)
+            stock += arriving
+            receipts[day, :, :count] += arriving
+            is_usable = through[lot, :count] >= day
+            taken = np.minimum(stock, unmet)
+            taken *= is_usable
+            stock -= taken
+            unmet -= taken
+            slack[day, :, :count] += stock * is_usable
+            over = stock * (through[lot, :count] <= day)
+            stock -= over
+            expired_of_lot[lot, :, :count] += over
+            expired[day, :, :count] += over
+            closing[day, :, :count] += stock
+        consumption[day] = wanted[day] - left
+        slack[day] -= left
+    place = np.argsort(order)
+    for name, values in (
+        ("receipts", receipts),
+        ("consumption", consumption),
+        ("expired", expired),
+        ("closing", closing),
+        ("slack", slack),
+        ("remaining_of_lot", held),
+        ("expired_of_lot", expired_of_lot),
+    ):
+        made[name][:, rows] = np.moveaxis(values, 0, 2)[:, place]
 
 
 def roll_forward(

@@ -11,7 +11,7 @@ and Co = cost - salvage that of being one unit over (overage). Arguments broadca
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,11 +26,17 @@ POINTS_AT_ONCE = 250_000
 """Points evaluated together when values of single batches are listed; bounds the memory of small batch sizes."""
 
 
-class UnitCosts(NamedTuple):
-    """Cu and Co in money per unit. The newsvendor needs both above zero."""
+@dataclass(frozen=True)
+class UnitCosts:
+    """Cu and Co in money per unit, numbers or arrays. The newsvendor needs both above zero."""
 
-    underage: np.ndarray
-    overage: np.ndarray
+    underage: Any
+    overage: Any
+
+    def __post_init__(self) -> None:
+        """Take any array-like."""
+        for name in self.__dataclass_fields__:
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=float))
 
     @property
     def ratio(self) -> np.ndarray:
@@ -40,6 +46,10 @@ class UnitCosts(NamedTuple):
     def for_each_day(self) -> "UnitCosts":
         """These costs for demands that have a last axis of days: (n,) becomes (n, 1)."""
         return UnitCosts(self.underage[..., None], self.overage[..., None])
+
+    def select(self, rows: Any) -> "UnitCosts":
+        """The costs of some rows."""
+        return UnitCosts(self.underage[rows], self.overage[rows])
 
 
 def unit_costs(price: ArrayLike, cost: ArrayLike, salvage: ArrayLike = 0.0, goodwill: ArrayLike = 0.0) -> UnitCosts:
@@ -62,8 +72,43 @@ def critical_ratio(
 
 
 def optimal_quantity(demand: Demand, costs: UnitCosts) -> np.ndarray:
-    """Q* = the smallest units with F(Q) >= Cu / (Cu + Co), before batches. Of equally good quantities the smaller."""
+    """Q* = the smallest units with F(Q) >= Cu / (Cu + Co), before batches. Of equally good quantities the smaller.
+
+    NaN where a cost is unknown. Raises ValueError where one is below zero or both are 0: then no quantity is best.
+    """
+    _require_stake(costs)
     return demand.quantile(costs.ratio)
+
+
+def expected_mismatch_cost(demand: Demand, quantity: ArrayLike, underage: ArrayLike, overage: ArrayLike) -> np.ndarray:
+    """Cu lost + Co waste, the cost that Q* makes least: what not knowing demand is expected to cost in money.
+
+    With p, h of Snyder & Shen (stockout and holding cost): underage = p and overage = h.
+    """
+    return np.asarray(underage) * demand.expected_lost(quantity) + np.asarray(overage) * demand.expected_waste(quantity)
+
+
+def expected_profit(
+    demand: Demand,
+    quantity: ArrayLike,
+    price: ArrayLike,
+    cost: ArrayLike,
+    salvage: ArrayLike = 0.0,
+    goodwill: ArrayLike = 0.0,
+) -> np.ndarray:
+    """(price - cost) sales - (cost - salvage) waste - goodwill lost, in money. See Outcome.profit."""
+    return outcome_of(demand, quantity).profit(price, cost, salvage, goodwill)
+
+
+def fill_rate(demand: Demand, quantity: ArrayLike) -> np.ndarray:
+    """The share of the units asked for that are sold: 1 - lost / mean, and 1 where nothing is asked for."""
+    lost, mean = np.broadcast_arrays(demand.expected_lost(quantity), demand.mean)
+    return 1 - np.divide(lost, mean, out=np.zeros(mean.shape), where=mean > 0)
+
+
+def in_stock_probability(demand: Demand, quantity: ArrayLike) -> np.ndarray:
+    """F(Q), the probability that nobody asks in vain."""
+    return demand.cdf(quantity)
 
 
 @dataclass(frozen=True)
@@ -93,24 +138,59 @@ def outcome_of(demand: Demand, quantity: ArrayLike) -> Outcome:
 class BatchRules:
     """In which quantities a product is made. Each field broadcasts against the demand's leading shape.
 
-    batch_size_units > 0; batch_min: fewest batches if any is made; batch_multiple: batches made together, >= 1;
+    batch_size_units > 0; batch_min: fewest batches if any is made; batch_multiple: batches made together, whole, >= 1;
     batch_max: most batches a day, infinity for no limit; batch_fixed_cost: money per batch made.
     """
 
-    batch_size_units: np.ndarray
-    batch_min: np.ndarray
-    batch_multiple: np.ndarray
-    batch_max: np.ndarray
-    batch_fixed_cost: np.ndarray
+    batch_size_units: Any
+    batch_min: Any = 0.0
+    batch_multiple: Any = 1.0
+    batch_max: Any = np.inf
+    batch_fixed_cost: Any = 0.0
 
     def __post_init__(self) -> None:
-        """Take any array-like."""
+        """Take any array-like. Raise ValueError for rules by which nothing can be made."""
         for name in self.__dataclass_fields__:
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=float))
+        if not (self.batch_size_units > 0).all():
+            raise ValueError("batch_size_units must be above 0")
+        if not ((self.batch_multiple >= 1) & (self.batch_multiple == np.floor(self.batch_multiple))).all():
+            raise ValueError("batch_multiple must be a whole number of batches from 1")
+        if not ((self.batch_min >= 0).all() and (self.batch_max >= 0).all() and (self.batch_fixed_cost >= 0).all()):
+            raise ValueError("batch_min, batch_max and batch_fixed_cost must not be negative")
 
     def for_each_day(self) -> "BatchRules":
         """These rules for demands that have a last axis of days: fields (n,) become (n, 1)."""
         return BatchRules(*(getattr(self, name)[..., None] for name in self.__dataclass_fields__))
+
+    def select(self, rows: Any) -> "BatchRules":
+        """The rules of some rows of fields that hold one value per row."""
+        return BatchRules(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @property
+    def step_batches(self) -> np.ndarray:
+        """Batches that are added at a time."""
+        return self.batch_multiple
+
+    @property
+    def step_units(self) -> np.ndarray:
+        """Units that are added at a time."""
+        return self.batch_size_units * self.batch_multiple
+
+    @property
+    def step_fixed_cost(self) -> np.ndarray:
+        """Money per step, whatever becomes of its units."""
+        return self.batch_fixed_cost * self.batch_multiple
+
+    @property
+    def fewest_steps(self) -> np.ndarray:
+        """Steps that are made if any is; 0 where there is no minimum."""
+        return np.ceil(self.batch_min / self.batch_multiple)
+
+    @property
+    def most_steps(self) -> np.ndarray:
+        """Steps that a day holds, infinity for no limit."""
+        return np.floor(self.batch_max / self.batch_multiple)
 
 
 @dataclass(frozen=True)
@@ -147,6 +227,18 @@ def batch_marginal_value(
     return stake * found_buyers - costs.overage * size - np.asarray(batch_fixed_cost)
 
 
+def supply_gain(
+    demand: Demand, from_units: ArrayLike, to_units: ArrayLike, costs: UnitCosts, fixed_cost: ArrayLike = 0.0
+) -> np.ndarray:
+    """The expected gain, in money, of a supply of `to_units` over one of `from_units`, of which `fixed_cost` is spent.
+
+    (Cu + Co) (what it takes off the expected lost units) - Co (units more) - fixed cost.
+    """
+    more = np.asarray(to_units, dtype=float) - np.asarray(from_units, dtype=float)
+    found_buyers = demand.expected_lost(from_units) - demand.expected_lost(to_units)
+    return (costs.underage + costs.overage) * found_buyers - costs.overage * more - np.asarray(fixed_cost)
+
+
 def best_batches(
     demand: Demand,
     costs: UnitCosts,
@@ -160,32 +252,53 @@ def best_batches(
     Batches are made while the next gains. As gains only fall, the answer is next to the quantile of the ratio that the
     fixed cost leaves, (Cu - K/B) / (Cu + Co), and only the batch above that needs its value. `committed_units` is the
     certain part of the demand: accepted orders are made whatever they earn, up to the maximum of the day. A minimum
-    above the maximum gives way, because the maximum is what an oven holds.
+    above the maximum gives way, because the maximum is what an oven holds. Raises ValueError where a cost is unknown (NaN)
+    or below zero, or both are 0.
     """
+    _require_stake(costs)
+    if not np.isfinite(costs.underage + costs.overage).all():
+        raise ValueError("without both Cu and Co no number of batches is best; take those of a default critical ratio")
     opening = np.asarray(opening_units, dtype=float)
     stake = costs.underage + costs.overage
-    step = rules.batch_size_units * rules.batch_multiple
-    step_cost = rules.batch_fixed_cost * rules.batch_multiple
-    fewest = np.ceil(rules.batch_min / rules.batch_multiple)
-    most = np.floor(rules.batch_max / rules.batch_multiple)
-
+    step, step_cost, fewest = rules.step_units, rules.step_fixed_cost, rules.fewest_steps
     wanted = _gainful_steps(demand, costs, step, step_cost, opening)
-    ordered = np.ceil(np.round(np.maximum(committed_units - opening, 0) / step, ROUNDING))
-    gain_of_fewest = batch_marginal_value(
-        demand,
-        1,
-        batch_size_units=fewest * step,
-        costs=costs,
-        batch_fixed_cost=fewest * step_cost,
-        opening_units=opening,
+    is_fewest_worth_it = np.False_
+    # Most products have no minimum, and nothing is to be weighed then.
+    if (fewest > 0).any():
+        gain_of_fewest = batch_marginal_value(
+            demand,
+            1,
+            batch_size_units=fewest * step,
+            costs=costs,
+            batch_fixed_cost=fewest * step_cost,
+            opening_units=opening,
+        )
+        is_fewest_worth_it = gain_of_fewest > GAIN_TOLERANCE * stake * step
+    return choose_batches(
+        rules,
+        gainful_steps=wanted,
+        ordered_units=np.asarray(committed_units, dtype=float) - opening,
+        is_fewest_worth_it=is_fewest_worth_it,
     )
-    is_worth_it = (ordered > 0) | ((wanted > 0) & (gain_of_fewest > GAIN_TOLERANCE * stake * step))
+
+
+def choose_batches(
+    rules: BatchRules, *, gainful_steps: ArrayLike, ordered_units: ArrayLike, is_fewest_worth_it: ArrayLike
+) -> BatchChoice:
+    """What the rules make of the steps that gain one after the other.
+
+    ordered_units: units of accepted orders beyond the stock at hand, made whatever they earn (not above 0: none).
+    is_fewest_worth_it: whether the fewest steps together gain, as against making none.
+    """
+    fewest, wanted = rules.fewest_steps, np.asarray(gainful_steps)
+    ordered = np.ceil(np.round(np.maximum(ordered_units, 0) / rules.step_units, ROUNDING))
+    is_worth_it = (ordered > 0) | ((wanted > 0) & np.asarray(is_fewest_worth_it))
     asked = np.maximum(wanted, ordered)
     made = np.where(is_worth_it, np.maximum(asked, fewest), np.where(wanted < fewest, 0, asked))
     return BatchChoice(
-        (np.minimum(made, most) * rules.batch_multiple).astype(np.int64),
+        (np.minimum(made, rules.most_steps) * rules.batch_multiple).astype(np.int64),
         is_limited_by_min=made != asked,
-        is_limited_by_max=made > most,
+        is_limited_by_max=made > rules.most_steps,
     )
 
 
@@ -212,12 +325,18 @@ def batch_marginal_values(
             demand.select(rows),
             1 + np.arange(len(rows)) - np.repeat(before, batches[chunk]),
             batch_size_units=rules.batch_size_units[rows],
-            costs=UnitCosts(costs.underage[rows], costs.overage[rows]),
+            costs=costs.select(rows),
             batch_fixed_cost=rules.batch_fixed_cost[rows],
             opening_units=opening_units[rows],
         )
         flat.extend(np.round(gains, ROUNDING).tolist())
     return [flat[end - count : end] for end, count in zip(ends.tolist(), batches.tolist(), strict=True)]
+
+
+def _require_stake(costs: UnitCosts) -> None:
+    """Raise ValueError for known costs without a best quantity."""
+    if ((costs.underage < 0) | (costs.overage < 0) | (costs.underage + costs.overage == 0)).any():
+        raise ValueError("Cu and Co must not be negative, nor both 0: see critical_ratio, which is NaN then")
 
 
 def _gainful_steps(

@@ -1,39 +1,57 @@
 """The production link: how many batches of each product to make where, from forecasts, orders and stock at hand.
 
-What belongs here: bringing rows, calendars and master data of all tenants of a batch to the newsvendor, and saying in
-words what could not be known. What does not: the distributions and the choice of batches (distributions, newsvendor),
-and when in the night a batch is mixed and baked.
+What belongs here: taking the days of the horizon one after the other, from what is worth making to what capacity and
+people leave of it, and the lines that say so. What does not: the rows read (production_input), the choice of batches
+(newsvendor, shelf_life), the room in ovens and mixers (capacity), doughs (doughs), and when in the night a batch is
+mixed and baked (scheduling).
 
-One selling day is planned by itself: what is left at its end counts as waste, and stock of products that keep for
-longer is used first on the plan date. Days after it are tentative: same rule, without stock. A place of production is
-open when any location that it serves is.
+What is sold on its day only is planned day by day: what is left at its end is waste. What keeps is planned by its age:
+stock at hand is sold first, and what a day is expected to leave is there on the next. Days after the plan date are
+tentative. A place of production is open when any location that it serves is.
 
 Customer orders are certain, and come on top of the forecast of walk-in demand, which is taken as it is: a history of
 sales that holds collected orders forecasts them a second time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, time
 
 import numpy as np
 import pandas as pd
 
-from planning.distributions import QuantileDemand, is_crossed, pool_independent
-from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, ROUNDING, Panel, exceptions_of, set_aside_of
-from planning.keys import looked_up, positions
-from planning.newsvendor import (
-    BatchChoice,
-    BatchRules,
-    UnitCosts,
-    batch_marginal_values,
-    best_batches,
-    optimal_quantity,
-    outcome_of,
-    unit_costs,
+from planning.capacity import Limits
+from planning.distributions import deviation_between, is_crossed
+from planning.doughs import DOUGH_COLUMNS, plan_doughs
+from planning.frames import EXCEPTION_COLUMNS, PLAN_DAYS, ROUNDING, Panel, exceptions_of, frame_of
+from planning.keys import positions
+from planning.newsvendor import Outcome
+from planning.production_days import Asked, Days, Held, take_days
+from planning.production_input import (
+    Making,
+    making_of,
+    or_zero,
+    orders_within,
+    ready_at,
+    selling_of,
+    unit_costs_of,
+    unplannable,
 )
+from planning.production_problems import (
+    SERIES,
+    capacity_problems,
+    cost_problems,
+    crossing_problems,
+    exceptions_about,
+    override_problems,
+    rule_problems,
+    unmet_order_problems,
+)
+from planning.scheduling import schedule_day
+from planning.workshop import Workshop
 
-LINK = "production_plans"
+TIMES_HELD = 3
+"""How often a tenant is planned again for want of time on the clock; what is then still too late is shown as late."""
 
 LINE_COLUMNS = (
     "tenant_id",
@@ -47,37 +65,35 @@ LINE_COLUMNS = (
     "optimal_units",
     "opening_usable_units",
     "batch_size_units",
+    "unlimited_batches",
+    "recommended_batches",
     "batches",
     "quantity_units",
     "expected_sales_units",
     "expected_waste_units",
     "expected_lost_units",
+    "expected_carried_units",
     "expected_profit",
     "sold_out_probability",
     "limited_by",
+    "limiting_resource_id",
+    "override_by",
+    "override_reason",
     "unit_price",
     "variable_cost",
     "salvage_value",
     "goodwill_cost",
     "batch_marginal_values",
     "horizon_units",
+    "deviation_units",
+    "batch_resource_ids",
+    "batch_starts_at",
+    "batch_bakes_at",
+    "batch_ready_at",
+    "ready_by",
+    "is_late",
 )
 """Columns of plans.production_line except the plan's id."""
-
-PRODUCT = ["tenant_id", "product_id"]
-SERIES = ["tenant_id", "location_id", "product_id"]
-NUMBERS = (
-    "batch_size_units",
-    "batch_min",
-    "batch_multiple",
-    "batch_max_per_day",
-    "batch_fixed_cost",
-    "shelf_life_days",
-    "unit_price",
-    "variable_cost",
-    "salvage_value",
-    "goodwill_cost",
-)
 
 
 @dataclass(frozen=True)
@@ -85,53 +101,18 @@ class ProductionPlans:
     """What to make.
 
     lines: one row per tenant, location of production and product, with LINE_COLUMNS, sorted by that key. Lists of
-    numbers are in `batch_marginal_values` (one per batch made; see plan_production) and `horizon_units` (one per day).
-    planned: keys tenant_id, location_id (where it is made), product_id in the order of lines; horizon_units (n, 14).
-    exceptions, set_aside: see planning.frames.
+    numbers are in `batch_marginal_values` (one per batch made; see plan_production) and `horizon_units` and
+    `deviation_units` (one per day); lists of times, one per batch, are empty where no process steps are known.
+    planned: keys tenant_id, location_id (where it is made), product_id in the order of lines; horizon_units and
+    deviation_units (n, 14).
+    doughs: what is mixed for the plan date, with DOUGH_COLUMNS. exceptions, set_aside: see planning.frames.
     """
 
     lines: pd.DataFrame
     planned: Panel
+    doughs: pd.DataFrame
     exceptions: pd.DataFrame
     set_aside: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class _Selling:
-    """What each selling location asks for, sorted by where it is made: keys with made_at_location_id, the product's
-    columns and default_critical_ratio; units per day, of walk-in customers (n, 14, levels) and orders (n, 14)."""
-
-    keys: pd.DataFrame
-    is_open: np.ndarray
-    quantile_units: np.ndarray
-    orders_units: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Making:
-    """What each place of production makes of each product: keys with location_id where it is made, and the product's
-    columns; demand (n, 14) with orders; per row (n,) opening units, costs and rules; per day (n, 14) the rest."""
-
-    keys: pd.DataFrame
-    demand: QuantileDemand
-    orders_units: np.ndarray
-    opening_units: np.ndarray
-    costs: UnitCosts
-    is_default: np.ndarray
-    rules: BatchRules
-    is_open: np.ndarray
-    is_made: np.ndarray
-    choice: BatchChoice
-
-    @property
-    def batches(self) -> np.ndarray:
-        """Batches made on each day (n, 14)."""
-        return np.where(self.is_made, self.choice.batches, 0)
-
-    @property
-    def horizon_units(self) -> np.ndarray:
-        """Units made on each day (n, 14)."""
-        return np.round(self.batches * self.rules.batch_size_units[:, None], ROUNDING)
 
 
 def plan_production(
@@ -143,6 +124,9 @@ def plan_production(
     opening_lots: pd.DataFrame,
     tenants: pd.DataFrame,
     plan_date: date,
+    recipes: pd.DataFrame | None = None,
+    workshop: Workshop | None = None,
+    overrides: pd.DataFrame | None = None,
 ) -> ProductionPlans:
     """The batches with the highest expected profit for the plan date, and tentative quantities for the 13 days after.
 
@@ -150,402 +134,343 @@ def plan_production(
         quantile_units (n, 14, 9) from plan_date on, in units of walk-in demand at QUANTILE_LEVELS.
     assortment: tenant_id, location_id, product_id, made_at_location_id.
     products: tenant_id, product_id, batch_size_units, batch_min, batch_multiple, batch_max_per_day (NaN: no limit),
-        batch_fixed_cost, made_on_weekdays (lists), shelf_life_days (NaN: keeps), and money per unit: unit_price,
-        variable_cost (NaN: unknown), salvage_value, goodwill_cost.
+        batch_fixed_cost, made_on_weekdays (lists), shelf_life_days (NaN: keeps), ready_by (datetime.time; none, or no such
+        column: when the first location that it serves opens), and money per unit: unit_price, variable_cost (NaN:
+        unknown), salvage_value, goodwill_cost.
     orders: tenant_id, location_id, product_id, due_on, quantity_units; standing orders expanded to dates.
     opening_lots: tenant_id, location_id, item_id, quantity, expires_on (none: keeps). Those of the product at the place
-        of production reduce what the plan date makes, unless it is a product of the day (shelf life of one day).
-    tenants: tenant_id, default_critical_ratio.
+        of production are sold before what is made, oldest first, unless it is a product of the day (shelf life of one
+        day).
+    tenants: tenant_id, default_critical_ratio, and timezone (IANA name; without it no times are given).
+    recipes: tenant_id, output_item_id, output_quantity, yield_frac, item_id, quantity, scrap_frac. Without
+        them there are neither doughs nor times, and nothing limits the batches; nor does it without a workshop.
+    overrides: tenant_id, location_id (where it is made), product_id, batches, actor, reason; those in force.
 
-    mean_demand_units is the mean of the quantile curve with the orders, so that on an open day
-    expected waste - expected lost = quantity_units + opening_usable_units - mean_demand_units. optimal_units is the
-    best supply before batches, opening stock included; expected_profit counts that stock at its cost, as if made. Where
-    price or cost is unknown or leaves no ratio, the tenant's default critical ratio decides, an exception row says so,
-    and batch_marginal_values are in shares of Cu + Co instead of money, without the fixed cost of a batch, which they
-    cannot be compared with.
+    unlimited_batches are worth making if there were room for all, recommended_batches are those that there is room for,
+    and `batches` what is made: a person's number where there is one. mean_demand_units is the mean of the quantile
+    curve with the orders, so that on an open day, for a product of the day, expected waste - expected lost =
+    quantity_units + opening_usable_units - mean_demand_units. Of a product that keeps, expected_sales_units and
+    expected_lost_units are those of the plan date, expected_carried_units are left that night for the day after,
+    and expected_waste_units outdate in their life, of what is there and made. optimal_units is the best supply
+    before batches, opening stock included; expected_profit counts that stock at its cost, as if made, and what is
+    carried over at its cost too, while batch_marginal_values of a product that keeps count what it loses in
+    freshness (see planning/shelf_life, FRESHNESS_LOST_A_DAY). Where price or cost is unknown or leaves no ratio,
+    the tenant's default critical ratio decides, an exception row says so, and batch_marginal_values are in shares
+    of Cu + Co instead of money, without the fixed cost of a batch, which they cannot be compared with.
 
     Raises ValueError when the forecasts do not cover the 14 days from plan_date.
     """
     if forecasts.first_day != plan_date or forecasts.days != PLAN_DAYS:
         raise ValueError(f"forecasts must hold {PLAN_DAYS} days from {plan_date}")
-    set_aside = _unplannable(forecasts, products, orders, tenants)
+
+    def planned(tenant_ids: pd.Series | None, held: pd.DataFrame | None) -> ProductionPlans:
+        """The plans of these tenants, or of all, with no more batches than `held`."""
+
+        def of(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame if tenant_ids is None else frame[frame["tenant_id"].isin(tenant_ids)]
+
+        return _planned(
+            forecasts
+            if tenant_ids is None
+            else forecasts.select(forecasts.keys["tenant_id"].isin(tenant_ids).to_numpy()),
+            assortment=of(assortment),
+            products=of(products),
+            orders=of(orders),
+            opening_lots=of(opening_lots),
+            tenants=of(tenants),
+            plan_date=plan_date,
+            recipes=None if recipes is None else of(recipes),
+            workshop=Workshop.empty() if workshop is None else workshop,
+            overrides=None if overrides is None else of(overrides),
+            held=held,
+        )
+
+    plans = planned(None, None)
+    held = frame_of((*SERIES, "batches", "resource_id"))
+    for _ in range(TIMES_HELD):
+        late = _ready_after_the_day(plans.lines, tenants, plan_date)
+        if late.empty:
+            break
+        held = late if held.empty else pd.concat([late, held], ignore_index=True).drop_duplicates(SERIES)
+        plans = _with_tenants_of(plans, planned(late["tenant_id"].drop_duplicates(), held))
+    return plans
+
+
+def _planned(
+    forecasts: Panel,
+    *,
+    assortment: pd.DataFrame,
+    products: pd.DataFrame,
+    orders: pd.DataFrame,
+    opening_lots: pd.DataFrame,
+    tenants: pd.DataFrame,
+    plan_date: date,
+    recipes: pd.DataFrame | None,
+    workshop: Workshop,
+    overrides: pd.DataFrame | None,
+    held: pd.DataFrame | None,
+) -> ProductionPlans:
+    """plan_production in one go. held: tenant_id, location_id, product_id, batches (at most so many), resource_id (why)."""
+    set_aside = unplannable(forecasts, products, orders, tenants)
     aside = set(set_aside["tenant_id"])
     forecasts = forecasts.select(~forecasts.keys["tenant_id"].isin(aside).to_numpy())
-    orders = _orders_within(orders[~orders["tenant_id"].isin(aside)], plan_date)
+    orders = orders_within(orders[~orders["tenant_id"].isin(aside)], plan_date)
 
-    selling, problems = _selling(forecasts, assortment, products, orders, tenants)
-    making = _making(selling, opening_lots, plan_date)
-    lines = _lines(making, plan_date)
-    planned = Panel(lines[SERIES].copy(), {"horizon_units": making.horizon_units}, plan_date)
-    problems += [*_crossing_problems(selling), *_cost_problems(making), *_batch_problems(making, plan_date)]
-    return ProductionPlans(lines, planned, exceptions_of(sorted(problems)), set_aside)
+    selling, problems = selling_of(forecasts, assortment, products, orders, tenants)
+    making = making_of(selling, opening_lots, workshop, plan_date)
+    problems += crossing_problems(selling.keys[is_crossed(selling.quantile_units).any(axis=1)])
+    problems += cost_problems(making.keys, unit_costs_of(making.keys))
+    problems += rule_problems(making.keys, making.rules)
 
+    limits = None
+    if recipes is not None:
+        made = making.keys[SERIES].assign(ready_by=making.ready_by)
+        limits = Limits.of(made, recipes, workshop, tenants, plan_date, making.rules.batch_size_units)
+        problems += limits.exceptions.itertuples(index=False, name=None)
+    asked = _overrides_of(making, overrides, problems)
+    days = take_days(making, limits, asked, _held_rows(making, held))
+    problems += days.problems
+    problems += _plan_problems(making, limits, asked, days, plan_date)
 
-# ---------------------------------------------------------------- input
-
-
-def _unplannable(forecasts: Panel, products: pd.DataFrame, orders: pd.DataFrame, tenants: pd.DataFrame) -> pd.DataFrame:
-    """Tenants whose numbers cannot be computed with, the first reason of each."""
-    keys, rows = forecasts.keys, []
-    usable = np.ones(len(keys), dtype=bool)
-    for name in ("mean_units", "quantile_units"):
-        matrix = forecasts[name]
-        usable &= (np.isfinite(matrix) & (matrix >= 0)).all(axis=tuple(range(1, matrix.ndim)))
-    bad_forecasts = keys[~usable].sort_values(SERIES).groupby("tenant_id", sort=True).first().reset_index()
-    for row in bad_forecasts.itertuples(index=False):
-        reason = (
-            f"the forecast of {row.product_id} at {row.location_id} is not a finite, non-negative number on all days"
-        )
-        rows.append((row.tenant_id, LINK, reason, "check the imported sales of that product and forecast again"))
-
-    planned = pd.Index(pd.concat([keys["tenant_id"], orders["tenant_id"]]).unique())
-    ratios = tenants.set_index("tenant_id")["default_critical_ratio"].astype(float).reindex(planned)
-    for tenant_id, ratio in ratios[~((ratios > 0) & (ratios < 1))].items():
-        reason = f"the default critical ratio {ratio} is not between 0 and 1"
-        rows.append((tenant_id, LINK, reason, "set the tenant's default critical ratio, for example to 0.7"))
-
-    sizes = products[products["tenant_id"].isin(planned)]
-    size, multiple = (sizes[name].astype(float) for name in ("batch_size_units", "batch_multiple"))
-    is_usable = np.isfinite(size) & (size > 0) & np.isfinite(multiple) & (multiple >= 1)
-    for row in sizes[~is_usable].itertuples(index=False):
-        reason = f"product {row.product_id} has no usable batch size: {row.batch_size_units} x {row.batch_multiple}"
-        rows.append((row.tenant_id, LINK, reason, "give it a batch size above 0 and a batch multiple of 1 or more"))
-    return set_aside_of(sorted(rows)).drop_duplicates("tenant_id", ignore_index=True)
+    deviation_units = _deviation(making)
+    lines = _lines(making, asked, days, deviation_units, tenants, plan_date)
+    planned = Panel(
+        lines[SERIES].copy(),
+        {"horizon_units": days.horizon_units, "deviation_units": deviation_units},
+        plan_date,
+    )
+    doughs = frame_of(DOUGH_COLUMNS)
+    if recipes is not None and limits is not None:
+        doughs = plan_doughs(planned, recipes, workshop, opening_lots, plan_date, run_limits=limits.run_limits)
+        lines, doughs = _scheduled(lines, doughs, recipes, workshop, tenants, plan_date, problems)
+    return ProductionPlans(lines, planned, doughs, exceptions_of(sorted(problems)), set_aside)
 
 
-def _orders_within(orders: pd.DataFrame, plan_date: date) -> pd.DataFrame:
-    """Orders of the horizon: units per series and `day` from the plan date."""
-    due_on = pd.to_datetime(orders["due_on"])
-    day = (due_on - pd.Timestamp(plan_date)).dt.days
-    within = orders[SERIES].assign(day=day, orders_units=orders["quantity_units"].astype(float))
-    within = within[(day >= 0) & (day < PLAN_DAYS)]
-    return within.groupby([*SERIES, "day"], sort=True, as_index=False)["orders_units"].sum()
+# ---------------------------------------------------------------- what is ready too late to be sold
 
 
-def _selling(
-    forecasts: Panel, assortment: pd.DataFrame, products: pd.DataFrame, orders: pd.DataFrame, tenants: pd.DataFrame
-) -> tuple[_Selling, list[tuple]]:
-    """Forecast and order rows joined to where and how they are made, and the rows that nothing is known of.
+def _ready_after_the_day(lines: pd.DataFrame, tenants: pd.DataFrame, plan_date: date) -> pd.DataFrame:
+    """How many batches of a line are ready before its selling day is over, where not all are: see _planned, `held`.
 
-    A product that is ordered but not forecast has orders only; it is open when its location is.
+    Sums of resource time do not see every wait, so that a batch which fits by them may come out after midnight, when nobody
+    buys it. What accepted orders or a person ask for stays, and is late.
     """
-    forecast_keys = forecasts.keys[SERIES]
-    keys = pd.concat([forecast_keys, orders[SERIES]]).drop_duplicates(SERIES, ignore_index=True)
-    keys["forecast_row"] = positions(keys, forecast_keys, SERIES)
-    keys = keys.merge(assortment[[*SERIES, "made_at_location_id"]], on=SERIES, how="left", validate="many_to_one")
-    products = products[[*PRODUCT, "made_on_weekdays", *NUMBERS]]
-    keys = keys.merge(products, on=PRODUCT, how="left", validate="many_to_one", indicator="product")
-    keys = keys.merge(tenants[["tenant_id", "default_critical_ratio"]], on="tenant_id", validate="many_to_one")
-
-    is_placed = keys["made_at_location_id"].notna()
-    is_known = keys["product"] == "both"
-    problems = _exceptions(
-        keys[~is_placed],
-        "missing_made_at",
-        "it is forecast or ordered here, but where it is made is not known: nothing is planned",
-        "add the product to the location's assortment, with the location that makes it",
+    ends = ready_at(lines, np.full(len(lines), time.max, dtype=object), tenants, plan_date)
+    ready, batches = lines["batch_ready_at"].to_numpy(), lines["batches"].to_numpy()
+    on_day = np.array(
+        [
+            count if end is None else count - sum(at > end for at in moments)
+            for moments, count, end in zip(ready, batches, ends, strict=True)
+        ],
+        dtype=np.int64,
     )
-    problems += _exceptions(
-        keys[is_placed & ~is_known],
-        "missing_product",
-        "it is forecast or ordered here, but is not among the products: nothing is planned",
-        "import the product with its batch size, price and cost",
-    )
-    keys = keys[is_placed & is_known]
-    keys = keys.sort_values(["tenant_id", "made_at_location_id", "product_id", "location_id"], ignore_index=True)
-    keys[list(NUMBERS)] = keys[list(NUMBERS)].astype(float)
-    keys["default_critical_ratio"] = keys["default_critical_ratio"].astype(float)
-
-    row = keys["forecast_row"].to_numpy()
-    is_forecast = row >= 0
-    is_open = _location_is_open(forecasts, keys)
-    is_open[is_forecast] = forecasts["is_open"][row[is_forecast]]
-    quantile_units = np.zeros((len(keys), PLAN_DAYS, len(QUANTILE_LEVELS)))
-    quantile_units[is_forecast] = forecasts["quantile_units"][row[is_forecast]]
-    quantile_units[~is_open] = 0
-
-    orders_units = np.zeros((len(keys), PLAN_DAYS))
-    position = positions(orders, keys, SERIES)
-    known = orders[position >= 0]
-    orders_units[position[position >= 0], known["day"].to_numpy(dtype=int)] = known["orders_units"]
-    on_closed = np.where(is_open, 0, orders_units)
-    problems += _order_problems(
-        _at_maker(keys),
-        forecasts.first_day,
-        on_closed,
-        code="order_on_closed_day",
-        why="the location that sells it is closed then: not planned",
-        remedy="open the location on that day, or move the order",
-    )
-    return _Selling(keys, is_open, quantile_units, np.where(is_open, orders_units, 0)), problems
-
-
-def _location_is_open(forecasts: Panel, keys: pd.DataFrame) -> np.ndarray:
-    """Per key and day whether its location sells anything; open where no product of it is forecast."""
-    place = ["tenant_id", "location_id"]
-    groups = forecasts.keys.groupby(place, sort=True).ngroup().to_numpy()
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-    is_open = np.ones((len(starts) + 1, PLAN_DAYS), dtype=bool)  # the last for a location that is not known
-    is_open[:-1] = _reduce(np.logical_or, forecasts["is_open"][order], starts)
-    return is_open[positions(keys, forecasts.keys.iloc[order[starts]], place)]
-
-
-def _making(selling: _Selling, opening_lots: pd.DataFrame, plan_date: date) -> _Making:
-    """Demand pooled over the locations that a place of production serves, and the batches that it is worth."""
-    group = ["tenant_id", "made_at_location_id", "product_id"]
-    starts = np.flatnonzero(~selling.keys.duplicated(group).to_numpy())
-    made = _at_maker(selling.keys.iloc[starts]).reset_index(drop=True)
-    is_open = _reduce(np.logical_or, selling.is_open, starts)
-    orders_units = _reduce(np.add, selling.orders_units, starts)
-    walk_in = QuantileDemand.from_quantiles(QUANTILE_LEVELS, selling.quantile_units)
-    demand = pool_independent(walk_in, starts).shifted(orders_units)
-
-    costs, is_default = _costs_or_default(made)
-    rules = _batch_rules(made, is_default)
-    opening_units = _opening_usable(made, opening_lots, plan_date)
-    opening_by_day = np.zeros_like(orders_units)
-    opening_by_day[:, 0] = opening_units
-    choice = best_batches(
-        demand,
-        costs.for_each_day(),
-        rules.for_each_day(),
-        opening_units=opening_by_day,
-        committed_units=orders_units,
-    )
-    return _Making(
-        made,
-        demand,
-        orders_units,
-        opening_units,
-        costs,
-        is_default,
-        rules,
-        is_open,
-        is_open & _made_on(made["made_on_weekdays"], plan_date),
-        choice,
+    ordered = np.maximum(lines["orders_units"] - lines["opening_usable_units"], 0) / lines["batch_size_units"]
+    most = np.maximum(on_day, np.ceil(np.round(ordered.to_numpy(dtype=float), ROUNDING)).astype(np.int64))
+    is_late = (most < batches) & lines["override_by"].isna().to_numpy()
+    resource_ids = [ids[-1] for ids in lines.loc[is_late, "batch_resource_ids"]]
+    return lines.loc[is_late, SERIES].assign(
+        batches=most[is_late], resource_id=pd.Series(resource_ids, dtype=object).to_numpy()
     )
 
 
-def _opening_usable(made: pd.DataFrame, opening_lots: pd.DataFrame, plan_date: date) -> np.ndarray:
-    """Units of each product at the place of production that can still be sold on the plan date."""
-    expires_on = pd.to_datetime(opening_lots["expires_on"])
-    lots = opening_lots[(expires_on.isna() | (expires_on >= pd.Timestamp(plan_date))).to_numpy()]
-    lots = lots[["tenant_id", "location_id", "item_id"]].assign(quantity=lots["quantity"].astype(float))
-    stock = lots.groupby(["tenant_id", "location_id", "item_id"], sort=True, as_index=False)["quantity"].sum()
-    stock = stock.rename(columns={"item_id": "product_id"})
-    units = looked_up(stock["quantity"], positions(made, stock, SERIES), default=0.0)
-    # A product of the day that is left over from yesterday is day-old: customers take it at its salvage value only.
-    return np.where((made["shelf_life_days"] == 1).to_numpy(), 0.0, np.maximum(units, 0))
+def _held_rows(making: Making, held: pd.DataFrame | None) -> Held | None:
+    """The most batches and the resource of each row of the plan."""
+    if held is None:
+        return None
+    row = positions(held, making.keys, SERIES)
+    most = np.full(len(making.keys), np.iinfo(np.int64).max)
+    resource_id = np.full(len(making.keys), None, dtype=object)
+    most[row[row >= 0]] = held["batches"].to_numpy()[row >= 0]
+    resource_id[row[row >= 0]] = held["resource_id"].to_numpy()[row >= 0]
+    return Held(most, resource_id)
 
 
-def _made_on(made_on_weekdays: pd.Series, plan_date: date) -> np.ndarray:
-    """Whether each product is made on each day of the horizon (n, 14)."""
-    weekdays = (plan_date.weekday() + np.arange(PLAN_DAYS)) % 7
-    by_weekday = np.zeros((len(made_on_weekdays), 7), dtype=bool)
-    counts = made_on_weekdays.map(len).to_numpy(dtype=int)
-    listed = [weekday for days in made_on_weekdays for weekday in days]
-    by_weekday[np.repeat(np.arange(len(counts)), counts), np.array(listed, dtype=int)] = True
-    return by_weekday[:, weekdays]
+def _with_tenants_of(plans: ProductionPlans, others: ProductionPlans) -> ProductionPlans:
+    """The plans with those of other's tenants in place of their own; both have the same lines of these tenants."""
+    tenant_ids = others.lines["tenant_id"].unique()
+    is_replaced = plans.lines["tenant_id"].isin(tenant_ids).to_numpy()
+    lines = pd.concat([plans.lines[~is_replaced], others.lines.set_axis(plans.lines.index[is_replaced])]).sort_index()
+    values = {name: matrix.copy() for name, matrix in plans.planned.values.items()}
+    for name, matrix in values.items():
+        matrix[is_replaced] = others.planned[name]
 
+    def joined(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        parts = [part for part in (one[~one["tenant_id"].isin(tenant_ids)], other) if len(part)]
+        return pd.concat(parts).sort_values(list(columns), ignore_index=True) if parts else one.iloc[:0]
 
-def _unit_costs(made: pd.DataFrame) -> UnitCosts:
-    return unit_costs(
-        made["unit_price"], made["variable_cost"], _or_zero(made, "salvage_value"), _or_zero(made, "goodwill_cost")
+    return ProductionPlans(
+        lines,
+        Panel(plans.planned.keys, values, plans.planned.first_day),
+        joined(plans.doughs, others.doughs, ("tenant_id", "location_id", "item_id")),
+        joined(plans.exceptions, others.exceptions, EXCEPTION_COLUMNS),
+        plans.set_aside,
     )
 
 
-def _costs_or_default(made: pd.DataFrame) -> tuple[UnitCosts, np.ndarray]:
-    """Cu and Co, of the default critical ratio (with Cu + Co = 1) where prices give none, and which those are."""
-    money = _unit_costs(made)
-    is_default = ~((money.underage > 0) & (money.overage > 0))
-    default = made["default_critical_ratio"].to_numpy()
-    underage = np.where(is_default, default, money.underage)
-    overage = np.where(is_default, 1 - default, money.overage)
-    return UnitCosts(underage, overage), is_default
+# ---------------------------------------------------------------- what people set, and what cannot be done
 
 
-def _batch_rules(made: pd.DataFrame, is_default: np.ndarray) -> BatchRules:
-    limit = made["batch_max_per_day"].to_numpy()
-    return BatchRules(
-        batch_size_units=np.round(made["batch_size_units"], ROUNDING),
-        batch_min=_or_zero(made, "batch_min"),
-        batch_multiple=made["batch_multiple"],
-        batch_max=np.where(np.isnan(limit), np.inf, limit),
-        batch_fixed_cost=np.where(is_default, 0, _or_zero(made, "batch_fixed_cost")),
+def _overrides_of(making: Making, overrides: pd.DataFrame | None, problems: list[tuple]) -> Asked:
+    """The overrides of the rows that are planned; those of others are a problem."""
+    count = len(making.keys)
+    asked = Asked(np.full(count, -1), np.full(count, None, dtype=object), np.full(count, None, dtype=object))
+    if overrides is None or overrides.empty:
+        return asked
+    row = positions(overrides, making.keys, SERIES)
+    unknown = overrides[row < 0]
+    problems += exceptions_about(
+        unknown,
+        "override_not_planned",
+        [
+            f"{n} batches are set by {who}, but it is not planned there"
+            for n, who in zip(unknown["batches"], unknown["actor"], strict=True)
+        ],
+        "withdraw the override, or add the product to an assortment that is made there",
     )
+    known = overrides[row >= 0]
+    at = row[row >= 0]
+    asked.batches[at] = known["batches"].astype(int)
+    asked.by[at], asked.reason[at] = known["actor"], known["reason"]
+    return asked
+
+
+def _plan_problems(making: Making, limits: Limits | None, asked: Asked, days: Days, plan_date: date) -> list[tuple]:
+    """What rules, capacity and people leave undone."""
+    is_lowered = asked.is_set & (asked.batches < days.recommended)
+    # What capacity keeps from being ordered comes from capacity itself, with the resource.
+    unmet = np.where(days.is_short, 0, days.unmet_orders)
+    problems = unmet_order_problems(making.keys, plan_date, unmet, making.can_make, is_lowered)
+    problems += capacity_problems(making.keys, days.limiting_resource_id, days.given_up, ~making.is_default)
+
+    rows = np.flatnonzero(asked.is_set)
+    is_above = np.zeros(len(making.keys), dtype=bool)
+    if limits is not None:
+        is_above = _is_in_full_place(making, limits, days.batches[:, 0]) & (asked.batches > days.recommended)
+    return problems + override_problems(
+        making.keys.iloc[rows],
+        pd.DataFrame({"batches": asked.batches[rows], "actor": asked.by[rows]}),
+        is_open=making.is_open[rows, 0],
+        can_make=making.can_make[rows, 0],
+        is_above_max=asked.batches[rows] > making.rules.batch_max[rows],
+        is_above_capacity=is_above[rows],
+    )
+
+
+def _is_in_full_place(making: Making, limits: Limits, batches: np.ndarray) -> np.ndarray:
+    """Of which rows the place of production has no room for all the batches (n,) of the plan date."""
+    fit = limits.fit(
+        0,
+        batches,
+        fewest=np.maximum(batches, 1),
+        multiple=np.ones(len(batches), dtype=np.int64),
+        committed=batches,
+        gains_of=lambda rows: np.ones((len(rows), 1)),
+    )
+    place = making.keys.groupby(["tenant_id", "location_id"], sort=False).ngroup().to_numpy()
+    return np.isin(place, place[fit.batches < batches])
 
 
 # ---------------------------------------------------------------- output
 
 
-def _lines(making: _Making, plan_date: date) -> pd.DataFrame:
-    """The lines of the plan date."""
-    made, costs, rules, choice = making.keys, making.costs, making.rules, making.choice
-    demand, opening_units = making.demand.select((slice(None), 0)), making.opening_units
-    batches, quantity = making.batches[:, 0], making.horizon_units[:, 0]
-    is_open, is_made = making.is_open[:, 0], making.is_made[:, 0]
-    # Behind closed doors nothing is offered, so stock stays stock and is neither sold nor wasted.
-    offered = np.where(is_open, quantity + opening_units, 0)
-    outcome = outcome_of(demand, offered)
-    salvage, goodwill = _or_zero(made, "salvage_value"), _or_zero(made, "goodwill_cost")
+def _lines(
+    making: Making,
+    asked: Asked,
+    days: Days,
+    deviation_units: np.ndarray,
+    tenants: pd.DataFrame,
+    plan_date: date,
+) -> pd.DataFrame:
+    """The lines of the plan date, before they are scheduled."""
+    made, costs = making.keys, making.costs
+    today = making.demand.select((slice(None), 0))
+    opening_units, batches, quantity = making.opening_units, days.batches[:, 0], days.horizon_units[:, 0]
+    supply = quantity + opening_units
+    lost = today.expected_lost(supply)
+    outcome = Outcome(np.maximum(today.mean - lost, 0), days.waste_units, lost)
+    salvage, goodwill = or_zero(made, "salvage_value"), or_zero(made, "goodwill_cost")
     profit = outcome.profit(made["unit_price"], made["variable_cost"], salvage, goodwill)
-    optimal = optimal_quantity(demand, costs)
-    values = batch_marginal_values(demand, batches, costs, rules, opening_units=opening_units)
-    is_rounded = np.abs(quantity - np.maximum(optimal - opening_units, 0)) > 10.0**-ROUNDING
-    is_limited_by_max, is_limited_by_min = choice.is_limited_by_max[:, 0], choice.is_limited_by_min[:, 0]
+    is_rounded = np.abs(quantity - np.maximum(days.optimal_units - opening_units, 0)) > 10.0**-ROUNDING
     limited_by = np.select(
-        [~is_open, ~is_made, demand.highest <= 0, is_limited_by_max, is_limited_by_min, is_rounded],
-        ["closed", "not_made_today", "no_demand", "batch_max", "batch_min", "batch"],
+        [
+            ~making.is_open[:, 0],
+            ~making.can_make[:, 0],
+            ~days.has_demand,
+            asked.is_set,
+            days.is_short[:, 0],
+            days.is_limited_by_max,
+            days.is_limited_by_min,
+            is_rounded,
+        ],
+        ["closed", "not_made_today", "no_demand", "override", "capacity", "batch_max", "batch_min", "batch"],
         "none",
     )
+    nothing: list[list[object]] = [[] for _ in batches]
     columns = {
         "tenant_id": made["tenant_id"],
         "plan_date": plan_date,
         "location_id": made["location_id"],
         "product_id": made["product_id"],
         "orders_units": making.orders_units[:, 0],
-        "mean_demand_units": demand.mean,
+        "mean_demand_units": today.mean,
         "critical_ratio": costs.ratio,
         "is_default_critical_ratio": making.is_default,
-        "optimal_units": optimal,
+        "optimal_units": days.optimal_units,
         "opening_usable_units": opening_units,
-        "batch_size_units": rules.batch_size_units,
+        "batch_size_units": making.rules.batch_size_units,
+        "unlimited_batches": days.unlimited,
+        "recommended_batches": days.recommended,
         "batches": batches,
         "quantity_units": quantity,
         "expected_sales_units": outcome.sales_units,
         "expected_waste_units": outcome.waste_units,
         "expected_lost_units": outcome.lost_units,
-        "expected_profit": profit - _or_zero(made, "batch_fixed_cost") * batches,
-        "sold_out_probability": 1 - demand.cdf(offered),
+        "expected_carried_units": days.carried_units,
+        "expected_profit": profit - or_zero(made, "batch_fixed_cost") * batches,
+        "sold_out_probability": 1 - today.cdf(supply),
         "limited_by": limited_by,
+        "limiting_resource_id": pd.Series(days.limiting_resource_id, dtype=object),
+        "override_by": pd.Series(asked.by, dtype=object),
+        "override_reason": pd.Series(asked.reason, dtype=object),
         "unit_price": made["unit_price"],
         "variable_cost": made["variable_cost"],
         "salvage_value": salvage,
         "goodwill_cost": goodwill,
-        "batch_marginal_values": pd.Series(values, dtype=object),
-        "horizon_units": pd.Series(making.horizon_units.tolist(), dtype=object),
+        "batch_marginal_values": pd.Series(days.values, dtype=object),
+        "horizon_units": pd.Series(days.horizon_units.tolist(), dtype=object),
+        "deviation_units": pd.Series(deviation_units.tolist(), dtype=object),
+        "batch_resource_ids": pd.Series(nothing, dtype=object),
+        "batch_starts_at": pd.Series(nothing, dtype=object),
+        "batch_bakes_at": pd.Series(nothing, dtype=object),
+        "batch_ready_at": pd.Series(nothing, dtype=object),
+        "ready_by": pd.Series(ready_at(made, making.ready_by, tenants, plan_date), dtype=object),
+        "is_late": False,
     }
     return pd.DataFrame(columns, index=made.index, columns=list(LINE_COLUMNS))
 
 
-def _crossing_problems(selling: _Selling) -> list[tuple]:
-    crossed = selling.keys[is_crossed(selling.quantile_units).any(axis=1)]
-    return _exceptions(
-        _at_maker(crossed),
-        "crossed_quantiles",
-        [f"its forecast quantiles at {place} descend: sorted before planning" for place in crossed["location_id"]],
-        "train the tenant's forecast model again",
-    )
+def _deviation(making: Making) -> np.ndarray:
+    """One sigma by which demand may still change the tentative quantities (n, 14): nothing on the plan date."""
+    is_tentative = making.can_make & (np.arange(PLAN_DAYS) > 0)
+    low, high = (making.demand.quantile(share) for share in (0.1, 0.9))
+    return np.round(np.where(is_tentative, deviation_between(low, high), 0), ROUNDING)
 
 
-def _cost_problems(making: _Making) -> list[tuple]:
-    """What keeps prices from giving a critical ratio. A product may have more than one problem."""
-    made = making.keys
-    money = _unit_costs(made)
-    found = (
-        (
-            made["unit_price"].isna(),
-            "missing_price",
-            "its price is not known",
-            "import the product with its unit_price",
-        ),
-        (
-            made["variable_cost"].isna(),
-            "missing_cost",
-            "its variable cost is not known",
-            "import the product with its variable_cost",
-        ),
-        (
-            money.underage <= 0,
-            "no_margin",
-            "a unit sold earns nothing, as price plus goodwill is at most the cost",
-            "correct unit_price or variable_cost, or stop making the product",
-        ),
-        (
-            money.overage <= 0,
-            "salvage_above_cost",
-            "a unit left over costs nothing, as its salvage value is at least the cost",
-            "correct salvage_value or variable_cost",
-        ),
-    )
-    default = "planned with the tenant's default critical ratio"
-    return [
-        row
-        for has_problem, code, message, remedy in found
-        for row in _exceptions(made[has_problem], code, f"{message}: {default}", remedy)
-    ]
-
-
-def _batch_problems(making: _Making, plan_date: date) -> list[tuple]:
-    """Batch rules that contradict each other, and orders that they leave unmet."""
-    rules, is_made = making.rules, making.is_made
-    fewest = np.ceil(np.maximum(rules.batch_min, 1) / rules.batch_multiple) * rules.batch_multiple
-    problems = _exceptions(
-        making.keys[fewest > rules.batch_max],
-        "batch_limits_contradict",
-        "the fewest batches it may be made in are more than the most a day allows: the most is kept to",
-        "lower batch_min or batch_multiple, or raise batch_max_per_day",
-    )
-    unmet = making.orders_units - making.horizon_units
-    unmet[:, 0] -= making.opening_units
-    unmet = np.where(unmet > 10.0**-ROUNDING, unmet, 0)
-    problems += _order_problems(
-        making.keys,
-        plan_date,
-        np.where(is_made, 0, unmet),
-        code="order_on_day_not_made",
-        why="it is not made on that weekday: not planned",
-        remedy="add the weekday to made_on_weekdays, or move the order",
-    )
-    problems += _order_problems(
-        making.keys,
-        plan_date,
-        np.where(is_made, unmet, 0),
-        code="orders_above_batch_max",
-        why="that is more than the batches of a day can hold: planned up to batch_max_per_day",
-        remedy="raise batch_max_per_day, or move part of the order",
-    )
-    return problems
-
-
-def _order_problems(
-    keys: pd.DataFrame, first_day: date, units: np.ndarray, *, code: str, why: str, remedy: str
-) -> list[tuple]:
-    """One exception per product and first day of units (n, 14) of orders that are not planned for."""
-    rows = np.flatnonzero(units.any(axis=1))
-    days = (units[rows] > 0).argmax(axis=1)
-    messages = [
-        f"{units[row, day]:g} units are ordered for {first_day + timedelta(days=int(day))}, and {why}"
-        for row, day in zip(rows, days, strict=True)
-    ]
-    return _exceptions(keys.iloc[rows], code, messages, remedy)
-
-
-def _exceptions(keys: pd.DataFrame, code: str, message: str | Iterable[str], remedy: str) -> list[tuple]:
-    """Exception rows about the products of these keys."""
-    messages = [message] * len(keys) if isinstance(message, str) else message
-    return [
-        (tenant_id, LINK, location_id, "product", product_id, code, f"{product_id}: {text}", remedy)
-        for (tenant_id, location_id, product_id), text in zip(
-            keys[SERIES].itertuples(index=False), messages, strict=True
-        )
-    ]
-
-
-# ---------------------------------------------------------------- rows and groups
-
-
-def _reduce(function: np.ufunc, matrix: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """A matrix reduced over runs of rows that begin at `starts`."""
-    return function.reduceat(matrix, starts, axis=0) if len(starts) else matrix
-
-
-def _or_zero(made: pd.DataFrame, name: str) -> np.ndarray:
-    """A column whose unknown values are 0, the default that the store gives it: salvage, goodwill and batch extras."""
-    return made[name].fillna(0).to_numpy()
-
-
-def _at_maker(selling_keys: pd.DataFrame) -> pd.DataFrame:
-    """The keys with the place of production as their location."""
-    return selling_keys.drop(columns="location_id").rename(columns={"made_at_location_id": "location_id"})
+def _scheduled(
+    lines: pd.DataFrame,
+    doughs: pd.DataFrame,
+    recipes: pd.DataFrame,
+    workshop: Workshop,
+    tenants: pd.DataFrame,
+    plan_date: date,
+    problems: list[tuple],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The lines and doughs with the times of their batches and runs."""
+    schedule = schedule_day(lines[[*SERIES, "batches", "ready_by"]], doughs, recipes, workshop, tenants, plan_date)
+    times = {
+        name: pd.Series(getattr(schedule, name), index=lines.index, dtype=object)
+        for name in ("batch_resource_ids", "batch_starts_at", "batch_bakes_at", "batch_ready_at")
+    }
+    lines = lines.assign(**times, is_late=schedule.is_late)
+    problems += schedule.exceptions.itertuples(index=False, name=None)
+    return lines, schedule.doughs

@@ -1,5 +1,6 @@
 """Plans a chunk of tenants: links in order, one transaction, tenants at fault set aside. No Dagster event is written here."""
 
+import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,8 @@ def _plan(store: Store, order: Order, tenant_ids: list[str], settle: Settle) -> 
                 outcome.settled = set(state.loc[state["is_current"], "tenant_id"])
                 tenants = tenants[~tenants["tenant_id"].isin(outcome.settled)].reset_index(drop=True)
             if len(tenants):
-                _run_links(_batch_of(connection, order, tenants), order, outcome)
+                with collector_at_rest():
+                    _run_links(_batch_of(connection, order, tenants), order, outcome)
             settle(connection, outcome)
     except (psycopg.OperationalError, psycopg.InterfaceError):
         raise
@@ -164,6 +166,23 @@ def _without_plan(batch: Batch, link: Link) -> pd.DataFrame:
         for tenant_id in batch.tenant_ids
         if tenant_id not in planned
     )
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Keep Python from searching for reference cycles while a chunk is planned.
+
+    A chunk makes hundreds of thousands of lists that all live until it is written, and each search goes through all of
+    them and finds nothing: a quarter of the CPU time. What is no longer referenced is freed all the same.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

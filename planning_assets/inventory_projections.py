@@ -1,8 +1,10 @@
 """Inventory projections: 14 days of stock, lot by lot, first expired first out."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from planning.projection import Projections, project_inventory
@@ -10,8 +12,11 @@ from planning_assets.link import Batch, Link, Metadata, remaining
 from planning_assets.specs import PLAN_DATE, TENANT, table_spec
 from planning_assets.stock import opening_stock
 from planning_assets.summaries import sums, table
-from resources.store.inputs import read_items, read_open_orders, read_supplier_items
+from resources.store.inputs import read_items, read_open_orders, read_supplier_items, read_suppliers
 from resources.store.plans import write_projection
+
+RISK = 0.1
+"""Probability of running out within the horizon from which on an item is counted as at risk."""
 
 RECEIPT_COLUMNS = [
     "tenant_id",
@@ -25,34 +30,48 @@ RECEIPT_COLUMNS = [
 ]
 
 
-def compute(batch: Batch) -> Projections:
-    """Stock per item and day with planned consumption, orders on their way and the plan's own purchases."""
+def inputs_of(batch: Batch) -> dict[str, Any]:
+    """Everything that `project_inventory` takes, by name, as the store and the link above have it."""
     connection, tenant_ids = batch.connection, batch.tenant_ids
     procurement = batch.results["procurement_plans"]
-    ordered = read_open_orders(connection, tenant_ids, batch.plan_date, batch.run_dates)
-    pending = procurement.purchase_lines
-    if len(pending):
-        # Lines that this plan has turned into orders come with the orders already; those read back say so themselves.
-        auto_approve = dict(zip(batch.tenants["tenant_id"], batch.tenants["auto_approve"], strict=True))
-        is_ordered = (
-            pending["status"] == "ordered"
-            if "status" in pending
-            else (pending["order_by"] <= pending["tenant_id"].map(batch.run_dates))
-            & pending["tenant_id"].map(auto_approve)
-        )
-        pending = pending[~is_ordered]
-    return project_inventory(
-        procurement.requirements,
-        opening_lots=opening_stock(batch).lots,
-        receipts=pd.concat([part for part in map(_receipts, (ordered, pending)) if len(part)] or [_receipts(ordered)]),
-        items=read_items(connection, tenant_ids),
-        supplier_items=read_supplier_items(connection, tenant_ids),
-        plan_date=batch.plan_date,
+    # Lines that this plan has turned into orders come with the orders already.
+    pending = procurement.purchase_lines[~_is_ordered(batch, procurement.purchase_lines)]
+    return {
+        "requirements": procurement.requirements,
+        "opening_lots": opening_stock(batch).lots,
+        "receipts": receipts_of(read_open_orders(connection, tenant_ids, batch.plan_date, batch.run_dates), pending),
+        "items": read_items(connection, tenant_ids),
+        "supplier_items": read_supplier_items(connection, tenant_ids),
+        "plan_date": batch.plan_date,
+        "suppliers": read_suppliers(connection, tenant_ids),
+        "tenants": batch.tenants,
+    }
+
+
+def receipts_of(open_orders: pd.DataFrame, pending: pd.DataFrame) -> pd.DataFrame:
+    """What comes in: orders on their way, and purchase lines that are not ordered yet."""
+    parts = [part.reindex(columns=RECEIPT_COLUMNS) for part in (open_orders, pending)]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def compute(batch: Batch) -> Projections:
+    """Stock per item and day with planned consumption, orders on their way and the plan's own purchases."""
+    return project_inventory(**inputs_of(batch))
+
+
+def _is_ordered(batch: Batch, lines: pd.DataFrame) -> np.ndarray:
+    """Which purchase lines are orders: those that were read back say so themselves, of new ones the approval decides."""
+    if "status" in lines:
+        return (lines["status"] == "ordered").to_numpy(dtype=bool)
+    run_dates = batch.run_dates
+    auto_approve = dict(zip(batch.tenants["tenant_id"], batch.tenants["auto_approve"], strict=True))
+    return np.array(
+        [
+            order_by <= run_dates[tenant_id] and auto_approve[tenant_id]
+            for tenant_id, order_by in zip(lines["tenant_id"], lines["order_by"], strict=True)
+        ],
+        dtype=bool,
     )
-
-
-def _receipts(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.reindex(columns=RECEIPT_COLUMNS)
 
 
 def write(batch: Batch, result: Projections) -> None:
@@ -63,7 +82,7 @@ def write(batch: Batch, result: Projections) -> None:
 
 
 def describe(_batch: Batch, result: Projections) -> Mapping[str, Metadata]:
-    """Shortages, stock-outs and expiries ahead, and the items that run out first."""
+    """Shortages, stock-outs and their chances, expiries ahead, and the items that run out first."""
     panel = result.panel
     described = {}
     for tenant_id, rows in panel.keys.groupby("tenant_id").indices.items():
@@ -75,10 +94,11 @@ def describe(_batch: Batch, result: Projections) -> Mapping[str, Metadata]:
         described[str(tenant_id)] = {
             "dagster/row_count": dg.MetadataValue.int(len(rows)),
             "stock_outs": dg.MetadataValue.int(len(stock_outs)),
+            "items_at_risk": dg.MetadataValue.int(int((keys["stock_out_probability"] > RISK).sum())),
             "expiring_items": dg.MetadataValue.int(int((keys["expired"] > 0).sum())),
             **sums(keys, {"expired_value": "expired_value"}),
             "stock": table(
-                ["location", "item", "opening", "cover days", "runs out", "order by", "short", "expires"],
+                ["location", "item", "opening", "cover days", "runs out", "chance %", "order by", "short", "expires"],
                 [
                     (
                         row.location_id,
@@ -86,6 +106,7 @@ def describe(_batch: Batch, result: Projections) -> Mapping[str, Metadata]:
                         float(row.opening_quantity),
                         row.cover_days,
                         None if pd.isna(row.stock_out_on) else row.stock_out_on,
+                        100 * float(row.stock_out_probability),
                         None if pd.isna(row.order_by) else row.order_by,
                         float(row.shortage),
                         float(row.expired),
@@ -105,7 +126,7 @@ LINK = Link(
         deps=["procurement_plans", "stock", "orders"],
         description=(
             "Stock of each ingredient over 14 days, lot by lot, first expired first out: receipts, consumption, shortage, "
-            "expiry, cover days, the day it runs out and the day by which to order."
+            "expiry, cover days, the day it runs out, the day by which to order, and the chance of running out."
         ),
         columns=[
             TENANT,
@@ -121,6 +142,10 @@ LINK = Link(
             ("cover_days", "smallint", "days that usable stock lasts without deliveries"),
             ("stock_out_on", "date", "first day with a shortage"),
             ("order_by", "date", "last day to order against it"),
+            ("stock_out_probability", "real", "that it runs out within the horizon, 0 to 1"),
+            ("stock_out_probability_by_day", "real[]", "that it has run out by each day, 14 days"),
+            ("closing_low_quantity", "numeric[]", "left at the end of each day if demand is high, base units"),
+            ("closing_high_quantity", "numeric[]", "left at the end of each day if demand is low, base units"),
         ],
     ),
     kind="projection",

@@ -49,12 +49,14 @@ SOURCES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
     ),
     "suppliers": (
         "master.supplier_item",
-        "Who delivers which item: packs, prices, lead days, delivery weekdays.",
+        "Who delivers which item: packs, prices, lead days and how well they are kept, delivery weekdays.",
         (
             ("supplier_id", "text", "supplier"),
             ITEM,
             ("priority", "smallint", "1 is asked first"),
             ("lead_days", "smallint", "days from order to delivery"),
+            ("lead_sd_days", "numeric", "one sigma of the days by which a delivery misses its day"),
+            ("on_time_rate", "numeric", "share of deliveries that come on their day, 0 to 1"),
             ("pack_quantity", "numeric", "base units in a pack"),
             ("min_packs", "integer", "packs, at least"),
             ("multiple_packs", "integer", "packs, in multiples of"),
@@ -85,9 +87,10 @@ SOURCES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
     ),
     "products": (
         "master.product",
-        "What is sold where, with prices, costs, batch sizes and shelf life.",
+        "What is sold where, with prices, costs, batch sizes and shelf life; ovens and mixers, and the steps of what is made.",
         (
             PRODUCT,
+            ("ready_by", "time", "local time at which a day's first units are needed; null: at opening"),
             ("batch_size_units", "numeric", "units in a batch"),
             ("batch_min", "smallint", "batches, at least, when any is made"),
             ("batch_multiple", "smallint", "batches, in multiples of"),

@@ -1,4 +1,4 @@
-"""Validation metrics: the stored forecasts of a finished day against what was sold."""
+"""Validation metrics: the stored forecasts of a finished day against what was sold, and its plans in money."""
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from planning.frames import set_aside_of
+from planning.outcomes import PARTS, demand_of_day, judge
 from planning.validation import live_residuals, validate_forecasts
 from planning_assets.chunk import Outcome, usable_tenants
 from planning_assets.closing import VALIDATION, close_executions, end_run
@@ -18,13 +19,14 @@ from planning_assets.link import Metadata
 from planning_assets.partitions import key_of, tenant_days
 from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
 from planning_assets.specs import TENANT, table_spec
-from planning_assets.summaries import number, table
+from planning_assets.summaries import number, sums, table
 from resources import vocabulary
 from resources.clock import Clock
 from resources.dagster_resources import ClockResource, StoreResource
-from resources.store.database import Store
+from resources.store.database import Connection, Store
 from resources.store.executions import held_by_run, start_executions
-from resources.store.inputs import read_tenants
+from resources.store.inputs import read_hourly_profiles, read_tenants
+from resources.store.outcomes import read_judged_lines, read_outlets, write_outcomes
 from resources.store.plans import lock_tenants, read_planned, record_failures, resolve_failures
 from resources.store.residuals import forget_live_residuals, refresh_spreads, write_residuals
 from resources.store.validation import read_validation_rows, write_validation
@@ -36,10 +38,11 @@ SPEC = table_spec(
     NAME,
     table="quality.validation_metric",
     group="quality",
-    deps=["forecasts", "sales"],
+    deps=["forecasts", "production_plans", "sales"],
     description=(
         "How good the forecasts of a finished day were: every stored forecast with that target date, by days ahead, "
-        "overall, per location and per product, beside seasonal naive on the same rows. Null where undefined."
+        "overall, per location and per product, beside seasonal naive on the same rows. Null where undefined. The day's "
+        "production plans are judged with them, in quality.plan_outcome: what they cost and what a better choice had saved."
     ),
     columns=[
         TENANT,
@@ -107,7 +110,10 @@ def build_validation_metrics(window_start: date) -> dg.AssetsDefinition:
 
 
 def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: str, now: Clock) -> Outcome:
-    """Score the stored forecasts of a finished day and replace the tenants' metrics of that day, in one transaction."""
+    """Score the stored forecasts of a finished day and judge its production plans, in one transaction.
+
+    Both replace what an earlier validation of the day has kept.
+    """
     with store.transaction() as connection:
         lock_tenants(connection, day.tenant_ids)
         known = read_tenants(connection, day.tenant_ids)
@@ -159,13 +165,64 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
         write_residuals(connection, residuals.assign(business_date=day.on), is_live=True)
         refresh_spreads(connection, sorted(residuals["tenant_id"].unique()), day.on)
         write_validation(connection, day.on, metrics, {t: versions[t] for t in sorted(scored)}, run_id, now())
-        outcome = Outcome({NAME: dict(_describe(metrics, sorted(scored)))}, set_aside)
+        outcomes = judge_day(connection, sorted(scored), day.on)
+        write_outcomes(connection, day.on, outcomes, sorted(scored))
+        described = _describe(metrics, sorted(scored))
+        in_money = _describe_outcomes(outcomes)
+        outcome = Outcome({NAME: {t: {**described[t], **in_money.get(t, {})} for t in sorted(scored)}}, set_aside)
         close_executions(connection, executions, outcome, [NAME], now)
         record_failures(
             connection, workflow, day.on, set_aside[set_aside["tenant_id"].isin(known["tenant_id"])], run_id, now()
         )
         resolve_failures(connection, sorted(scored), day.on, now(), [NAME])
     return outcome
+
+
+def judge_day(connection: Connection, tenant_ids: Sequence[str], on: date) -> pd.DataFrame:
+    """What the tenants' production plans of a finished day cost, as `planning.outcomes.judge` has it.
+
+    A tenant without a production plan, as one that was only forecast, has no rows.
+    """
+    actuals = demand_of_day(read_outlets(connection, tenant_ids, on), read_hourly_profiles(connection, tenant_ids), on)
+    return judge(read_judged_lines(connection, tenant_ids, on), actuals)
+
+
+def _describe_outcomes(outcomes: pd.DataFrame) -> Mapping[str, Metadata]:
+    """What the day cost and the parts of its regret, with the products that lost the most money first.
+
+    Products whose costs are unknown are counted and left out of the sums: theirs are shares, not money.
+    """
+    described = {}
+    for tenant_id, rows in outcomes.groupby("tenant_id"):
+        in_money = rows[~rows["is_default_critical_ratio"]]
+        worst = in_money.sort_values(["regret", "cost", "product_id"], ascending=[False, False, True])
+        described[str(tenant_id)] = {
+            **sums(in_money, {"mismatch_cost": "cost", "regret": "regret", **{part: part for part in PARTS}}),
+            "lines_judged": dg.MetadataValue.int(len(rows)),
+            "lines_judged_without_cost": dg.MetadataValue.int(len(rows) - len(in_money)),
+            "lines_sold_out": dg.MetadataValue.int(int(rows["is_censored"].sum())),
+            "products_by_money_lost": table(
+                ["location", "product", "supply", "asked for", "best", "cost", "regret", *(_part(p) for p in PARTS)],
+                [
+                    (
+                        row.location_id,
+                        row.product_id,
+                        row.made_units + row.opening_units,
+                        f"{row.demand_units:,.1f}{' (sold out)' if row.is_censored else ''}",
+                        row.hindsight_units,
+                        row.cost,
+                        row.regret,
+                        *(getattr(row, part) for part in PARTS),
+                    )
+                    for row in worst.itertuples()
+                ],
+            ),
+        }
+    return described
+
+
+def _part(name: str) -> str:
+    return name.removeprefix("regret_")
 
 
 def _describe(metrics: pd.DataFrame, tenant_ids: Sequence[str]) -> Mapping[str, Metadata]:

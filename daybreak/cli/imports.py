@@ -40,8 +40,9 @@ def import_(
 ) -> None:
     """Import a CSV file of one KIND for a tenant.
 
-    Kinds: locations, opening-hours, products, assortment, items, unit-conversions, recipes, resources, suppliers,
-    supplier-items, events, hourly-profile, sales, stock, movements, orders, customer-orders, standing-orders.
+    Kinds: locations, opening-hours, products, assortment, items, unit-conversions, recipes, resources, process-steps,
+    resource-calendar, suppliers, supplier-items, events, hourly-profile, sales, stock, movements, orders,
+    customer-orders, standing-orders.
     docs/data-contracts.md describes them. All rows of a file are imported, or none (exit code 3); see --keep-good.
     """
     from resources.imports.importer import Options, UnknownTenant, import_file  # noqa: PLC0415 (keeps --help fast)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from daybreak.cli import approval
 from daybreak.cli.common import SOME_FAILED, InputRefused, InstanceUnusable, json_option, opened_store, print_json
 
 DATE = click.DateTime(["%Y-%m-%d"])
@@ -26,7 +27,11 @@ def tenant_choice(command: Any) -> Any:
 
 @click.group()
 def plan() -> None:
-    """Make and show the plans of a day."""
+    """Make and show the plans of a day, decide on its purchases, and put your own numbers in place."""
+
+
+for _command in approval.COMMANDS:
+    plan.add_command(_command)
 
 
 @plan.command()
@@ -107,7 +112,7 @@ def backfill(
 @click.option("--date", "on", type=DATE, help="The first selling day. Default: the tenant's next one.")
 @json_option
 def show(tenant: str, on: datetime | None, as_json: bool) -> None:
-    """Print the production sheet and the purchase lines of a day."""
+    """Print the production sheet, the doughs, the purchase lines and the state of a day."""
     from daybreak import sheets  # noqa: PLC0415 (keeps --help fast)
 
     with opened_store() as store:

@@ -16,6 +16,7 @@ REFERENCES = {
     "product": ("master.product", "product_id", "products"),
     "item": ("master.item", "item_id", "items"),
     "supplier": ("master.supplier", "supplier_id", "suppliers"),
+    "resource": ("master.resource", "resource_id", "resources"),
 }
 """Per thing that a column refers to: its table, its id there, and the kind of file that makes it."""
 

@@ -284,6 +284,12 @@ PRODUCTS = Kind(
             "60",
             unit="units a day",
         ),
+        Column(
+            "ready_by",
+            "time",
+            "when a day's first ones are needed; empty: when the earliest of the locations that it is made for opens",
+            "06:30",
+        ),
         ACTIVE,
         VALID_FROM,
     ),
@@ -307,6 +313,7 @@ PRODUCTS = Kind(
                 "batch_fixed_cost",
                 "made_on_weekdays",
                 "daily_estimate_units",
+                "ready_by",
                 "is_active",
             ),
         ),
@@ -427,16 +434,58 @@ ITEMS = Kind(
             unit="tenant's currency per base unit",
         ),
         Column("safety_stock_quantity", "quantity", "stock kept for surprises", "25", unit="base unit", default="0"),
+        Column(
+            "service_level",
+            "service_level",
+            "share of the days between deliveries on which stock should last, where demand may still change",
+            "0.95",
+            default="0.95",
+        ),
+        Column(
+            "lot_rule",
+            "text",
+            "how much a purchase covers: until the next delivery, each day's need, a fixed quantity, so many days, or "
+            "what is cheapest in fees and storage",
+            "delivery_calendar",
+            words=("delivery_calendar", "lot_for_lot", "fixed", "period", "wagner_whitin"),
+            default="delivery_calendar",
+        ),
+        Column("lot_quantity", "positive_quantity", "what a fixed lot holds", "50", unit="base unit"),
+        Column("lot_periods", "positive_count", "days that a period lot covers", "3", unit="days"),
     ),
     key=("item_id",),
     targets=(
         Target(
             "master.item",
             ("item_id",),
-            ("name", "kind", "base_unit", "shelf_life_days", "removal_days", "unit_cost", "safety_stock_quantity"),
+            (
+                "name",
+                "kind",
+                "base_unit",
+                "shelf_life_days",
+                "removal_days",
+                "unit_cost",
+                "safety_stock_quantity",
+                "service_level",
+                "lot_rule",
+                "lot_quantity",
+                "lot_periods",
+            ),
         ),
     ),
     rules=(
+        Rule(
+            "lot_quantity",
+            "s.lot_rule <> 'fixed' OR s.lot_quantity IS NOT NULL",
+            "a fixed lot without its quantity",
+            "Give lot_quantity in the base unit, or another lot_rule.",
+        ),
+        Rule(
+            "lot_periods",
+            "s.lot_rule <> 'period' OR s.lot_periods IS NOT NULL",
+            "a lot of a period without its days",
+            "Give lot_periods, or another lot_rule.",
+        ),
         Rule(
             "base_unit",
             "NOT EXISTS (SELECT FROM master.item AS i WHERE i.tenant_id = s.tenant_id AND i.item_id = s.item_id"
@@ -527,11 +576,149 @@ RESOURCES = Kind(
         Column("name", "text", "its name", "Deck oven", is_required=True),
         Column("kind", "text", "what it is", "oven", is_required=True, words=("oven", "mixer", "prover", "labour")),
         Column("capacity", "capacity", "what it holds at a time", "12", unit="capacity_unit", is_required=True),
-        Column("capacity_unit", "text", "unit of the capacity", "trays", is_required=True),
+        Column("capacity_unit", "text", "unit of the capacity; kg for mixers", "trays", is_required=True),
+        Column(
+            "available_from",
+            "time",
+            "from when on it works for a day: the last such time before what it makes is needed",
+            "03:00",
+            default="00:00",
+        ),
     ),
     key=("resource_id",),
     targets=(
-        Target("master.resource", ("resource_id",), ("location_id", "name", "kind", "capacity", "capacity_unit")),
+        Target(
+            "master.resource",
+            ("resource_id",),
+            ("location_id", "name", "kind", "capacity", "capacity_unit", "available_from"),
+        ),
+    ),
+)
+
+PROCESS_STEPS = Kind(
+    "process-steps",
+    "products",
+    "What happens to a batch of a product, or to a mixer run of a dough: one row per step, in their order.",
+    (
+        Column("item_id", "id", "the product or dough", "croissant", is_required=True, refers_to="item"),
+        Column("step_no", "positive_count", "the order of the steps", "1", is_required=True),
+        Column(
+            "resource_kind",
+            "text",
+            "what it needs",
+            "oven",
+            is_required=True,
+            words=("oven", "mixer", "prover", "labour"),
+        ),
+        Column(
+            "resource_id",
+            "id",
+            "the one that it needs; empty: any of the kind where it is made",
+            "deck-oven",
+            refers_to="resource",
+        ),
+        Column(
+            "minutes",
+            "minutes",
+            "how long a batch takes, or a mixer run whatever is in it",
+            "18",
+            unit="minutes",
+            is_required=True,
+        ),
+        Column(
+            "capacity_use",
+            "capacity",
+            "what a batch takes of the resource; not of mixers, which are filled by weight",
+            "4",
+            unit="capacity_unit",
+            default="1",
+        ),
+        Column(
+            "wait_minutes",
+            "wait",
+            "after it, before the next step or before it is ready: rest, prove, cool",
+            "20",
+            unit="minutes",
+            default="0",
+        ),
+    ),
+    key=("item_id", "step_no"),
+    targets=(
+        Target(
+            "master.process_step",
+            ("item_id", "step_no"),
+            ("resource_kind", "resource_id", "minutes", "capacity_use", "wait_minutes"),
+            replaces_by=("item_id",),
+        ),
+    ),
+    rules=(
+        Rule(
+            "item_id",
+            "NOT EXISTS (SELECT FROM master.item AS i WHERE i.tenant_id = s.tenant_id AND i.item_id = s.item_id"
+            " AND i.kind NOT IN ('product', 'dough'))",
+            "it is bought, not made",
+            "Name the product or dough that it goes into.",
+        ),
+        Rule(
+            "resource_id",
+            "NOT EXISTS (SELECT FROM master.resource AS r WHERE r.tenant_id = s.tenant_id"
+            " AND r.resource_id = s.resource_id AND r.kind <> s.resource_kind)",
+            "the resource is of another kind",
+            "Correct resource_kind, or name a resource of that kind.",
+        ),
+    ),
+    notes=(
+        "The file holds all steps of every item it names; steps that it leaves out are gone.",
+        "An item without steps takes no capacity, and its batches get no times.",
+    ),
+)
+
+RESOURCE_CALENDAR = Kind(
+    "resource-calendar",
+    "products",
+    "When a resource holds something else than usual: repairs, helpers, a second oven.",
+    (
+        Column("resource_id", "id", "the resource", "deck-oven", is_required=True, refers_to="resource"),
+        Column("on_date", "date", "the day", "2025-02-03", is_required=True),
+        Column("from_at", "time", "from then on", "04:00", default="00:00"),
+        Column("until_at", "time", "until then, later on the same day; empty: to the end of the day", "06:30"),
+        Column(
+            "capacity",
+            "held",
+            "what it holds in that time; 0: it is down",
+            "0",
+            unit="capacity_unit",
+            is_required=True,
+        ),
+        Column("reason", "text", "why", "repair", default=""),
+    ),
+    key=("resource_id", "on_date", "from_at"),
+    targets=(
+        Target(
+            "master.resource_calendar",
+            ("resource_id", "on_date", "from_at"),
+            ("until_at", "capacity", "reason"),
+            replaces_by=("resource_id", "on_date"),
+        ),
+    ),
+    rules=(
+        Rule(
+            "until_at",
+            "s.until_at IS NULL OR s.from_at < s.until_at",
+            "not later than from_at",
+            "Write a time of the same day, or leave it empty; what lasts past midnight is a row for each day.",
+        ),
+        Rule(
+            "from_at",
+            "NOT EXISTS (SELECT FROM staged AS o WHERE o.tenant_id = s.tenant_id AND o.resource_id = s.resource_id"
+            " AND o.on_date = s.on_date AND o.from_at < s.from_at AND (o.until_at IS NULL OR o.until_at > s.from_at))",
+            "begins before an earlier row of the same day has ended",
+            "Let the times of a day follow each other.",
+        ),
+    ),
+    notes=(
+        "The file holds the whole day of every resource and date that it names. A day on which all is as usual again is "
+        "given by a row with the usual capacity.",
     ),
 )
 
@@ -545,13 +732,14 @@ SUPPLIERS = Kind(
         Column("delivery_weekdays", "weekdays", "days on which it delivers", "1 4", default="0 1 2 3 4 5 6"),
         Column("order_cutoff_at", "time", "orders of a day are taken until then", "12:00", default="12:00"),
         Column("min_order_value", "money", "least value of an order", "80", unit="tenant's currency", default="0"),
+        Column("delivery_fee", "money", "what each delivery costs", "9.50", unit="tenant's currency", default="0"),
     ),
     key=("supplier_id",),
     targets=(
         Target(
             "master.supplier",
             ("supplier_id",),
-            ("name", "delivery_weekdays", "order_cutoff_at", "min_order_value"),
+            ("name", "delivery_weekdays", "order_cutoff_at", "min_order_value", "delivery_fee"),
         ),
     ),
 )
@@ -565,6 +753,15 @@ SUPPLIER_ITEMS = Kind(
         ITEM,
         Column("priority", "positive_count", "1 is asked first", "1", default="1"),
         Column("lead_days", "count", "days from order to delivery", "2", unit="days", is_required=True),
+        Column(
+            "lead_sd_days",
+            "deviation_days",
+            "by how many days a delivery misses its day, as a standard deviation",
+            "0.5",
+            unit="days",
+            default="0",
+        ),
+        Column("on_time_rate", "rate", "share of deliveries that come on their day", "0.97", default="1"),
         Column(
             "pack_quantity",
             "positive_quantity",
@@ -589,13 +786,24 @@ SUPPLIER_ITEMS = Kind(
         Target(
             "master.supplier_item",
             ("supplier_id", "item_id"),
-            ("priority", "lead_days", "pack_quantity", "min_packs", "multiple_packs", "is_active"),
+            (
+                "priority",
+                "lead_days",
+                "lead_sd_days",
+                "on_time_rate",
+                "pack_quantity",
+                "min_packs",
+                "multiple_packs",
+                "is_active",
+            ),
         ),
     ),
     agreeing_by=("supplier_id", "item_id"),
     agreeing=(
         "priority",
         "lead_days",
+        "lead_sd_days",
+        "on_time_rate",
         "pack_quantity",
         "unit",
         "min_packs",
@@ -818,6 +1026,8 @@ KINDS = {
         UNIT_CONVERSIONS,
         RECIPES,
         RESOURCES,
+        PROCESS_STEPS,
+        RESOURCE_CALENDAR,
         SUPPLIERS,
         SUPPLIER_ITEMS,
         EVENTS,

@@ -80,7 +80,7 @@ class Number:
             problem = "negative" if number < 0 <= self.least else "too small"
             raise BadValue(problem, f"Write a number {'above' if self.is_above else 'of at least'} {self.least:g}.")
         if number > self.most:
-            raise BadValue("too large", f"Write a number of at most {self.most:,.0f}.")
+            raise BadValue("too large", f"Write a number of at most {self.most:,.12g}.")
         return str(int(number)) if self.is_whole else text
 
     @staticmethod
@@ -216,6 +216,12 @@ TYPES = {
     "yield": ValueType(Number(is_above=True, most=1, decimals=5), "numeric(6, 5)", "share > 0 and ≤ 1"),
     "share": ValueType(Number(most=1, decimals=8), "numeric(9, 8)", "share ≥ 0 and ≤ 1"),
     "scrap": ValueType(Number(most=0.99999), "numeric(6, 5)", "share ≥ 0 and < 1"),
+    "service_level": ValueType(Number(least=0.5, most=0.9999), "numeric(5, 4)", "share ≥ 0.5 and < 1"),
+    "rate": ValueType(Number(is_above=True, most=1, decimals=4), "numeric(5, 4)", "share > 0 and ≤ 1"),
+    "minutes": ValueType(Number(is_above=True, most=10_080, decimals=2), "numeric(8, 2)", "number > 0"),
+    "wait": ValueType(Number(most=10_080), "numeric(8, 2)", "number ≥ 0"),
+    "held": ValueType(Number(most=999_999_999), "numeric(12, 3)", "number ≥ 0"),
+    "deviation_days": ValueType(Number(most=365), "numeric(6, 3)", "number ≥ 0"),
     "date": ValueType(day, "date", "date YYYY-MM-DD"),
     "time": ValueType(clock_time, "time", "local time HH:MM"),
     "hour": ValueType(Number(most=23, is_whole=True), "smallint", "hour, 0 to 23"),

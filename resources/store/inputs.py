@@ -14,6 +14,7 @@ import pandas as pd
 
 from planning.censoring import NOT_SOLD_OUT
 from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel
+from planning.workshop import Workshop
 from resources.store.database import Connection
 
 LOOK_BACK_DAYS = 400
@@ -24,7 +25,7 @@ _DTYPES: Mapping[str, Any] = {
     **dict.fromkeys(("text", "varchar", "bpchar"), "str"),
     "float8": float,
     "bool": bool,
-    "date": object,
+    **dict.fromkeys(("date", "time", "uuid", "timestamptz"), object),
 }
 
 UNCOUNTED_LOT = "uncounted"
@@ -297,7 +298,7 @@ def read_products(connection: Connection, tenant_ids: Sequence[str], run_dates: 
     """Products with the shelf life of their item and the price version in force on each tenant's run date.
 
     That is the highest version among those valid by then. Without one, price and cost are NaN, salvage value and
-    goodwill cost 0, which is what an unstated one is. made_on_weekdays is a list.
+    goodwill cost 0, which is what an unstated one is. made_on_weekdays is a list, ready_by a local time or None.
     """
     return batch_frame(
         connection,
@@ -305,7 +306,7 @@ def read_products(connection: Connection, tenant_ids: Sequence[str], run_dates: 
         SELECT product.tenant_id, product.product_id, item.name, item.base_unit, item.shelf_life_days::float8,
                product.batch_size_units::float8, product.batch_min, product.batch_multiple,
                product.batch_max_per_day::float8, product.batch_fixed_cost::float8, product.made_on_weekdays,
-               product.daily_estimate_units::float8, product.is_active,
+               product.daily_estimate_units::float8, product.ready_by, product.is_active,
                price.version::float8 AS price_version, price.unit_price::float8, price.variable_cost::float8,
                coalesce(price.salvage_value, 0)::float8 AS salvage_value,
                coalesce(price.goodwill_cost, 0)::float8 AS goodwill_cost
@@ -402,12 +403,15 @@ def read_recipes(connection: Connection, tenant_ids: Sequence[str], run_dates: M
 
 
 def read_items(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
-    """Everything stocked, made or bought, with units, shelf life (NaN: keeps), unit cost and safety stock."""
+    """Everything stocked, made or bought, with units, shelf life (NaN: keeps), unit cost, safety stock and lot rule.
+
+    lot_quantity (base units) and lot_periods (days) are NaN where the rule needs none.
+    """
     return batch_frame(
         connection,
         """
         SELECT tenant_id, item_id, name, kind, base_unit, shelf_life_days::float8, removal_days, unit_cost::float8,
-               safety_stock_quantity::float8
+               safety_stock_quantity::float8, service_level::float8, lot_rule, lot_quantity::float8, lot_periods::float8
         FROM master.item WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2
         """,
         tenant_ids,
@@ -415,11 +419,12 @@ def read_items(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFram
 
 
 def read_suppliers(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
-    """Suppliers: tenant_id, supplier_id, name, delivery_weekdays (list), order_cutoff_at, min_order_value."""
+    """Suppliers: tenant_id, supplier_id, name, delivery_weekdays (list), order_cutoff_at, min_order_value, delivery_fee."""
     return batch_frame(
         connection,
         """
-        SELECT tenant_id, supplier_id, name, delivery_weekdays, order_cutoff_at, min_order_value::float8
+        SELECT tenant_id, supplier_id, name, delivery_weekdays, order_cutoff_at, min_order_value::float8,
+               delivery_fee::float8
         FROM master.supplier WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2
         """,
         tenant_ids,
@@ -427,11 +432,15 @@ def read_suppliers(connection: Connection, tenant_ids: Sequence[str]) -> pd.Data
 
 
 def read_supplier_items(connection: Connection, tenant_ids: Sequence[str]) -> pd.DataFrame:
-    """What each supplier offers, in packs of pack_quantity base units. Active rows only."""
+    """What each supplier offers, in packs of pack_quantity base units. Active rows only.
+
+    lead_sd_days: one sigma of the days that a delivery takes; on_time_rate: the share that comes on its day, up to 1.
+    """
     return batch_frame(
         connection,
         """
-        SELECT tenant_id, supplier_id, item_id, priority, lead_days, pack_quantity::float8, min_packs, multiple_packs
+        SELECT tenant_id, supplier_id, item_id, priority, lead_days, pack_quantity::float8, min_packs, multiple_packs,
+               lead_sd_days::float8, on_time_rate::float8
         FROM master.supplier_item WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND is_active ORDER BY 1, 2, 3
         """,
         tenant_ids,
@@ -461,6 +470,49 @@ def read_supplier_prices(
         tenant_ids,
         run_dates=run_dates,
     )
+
+
+def read_workshop(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> Workshop:
+    """Ovens and mixers, when they work, and what passes through them; the calendar from the evening before plan_date on."""
+    resources = batch_frame(
+        connection,
+        """
+        SELECT tenant_id, resource_id, location_id, kind, capacity::float8, available_from
+        FROM master.resource WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2
+        """,
+        tenant_ids,
+    )
+    calendar = batch_frame(
+        connection,
+        """
+        SELECT tenant_id, resource_id, on_date, from_at, until_at, capacity::float8
+        FROM master.resource_calendar
+        WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND on_date BETWEEN %(first_day)s AND %(last_day)s
+        ORDER BY 1, 2, 3, 4
+        """,
+        tenant_ids,
+        {"first_day": plan_date - timedelta(days=1), "last_day": plan_date + timedelta(days=PLAN_DAYS - 1)},
+    )
+    steps = batch_frame(
+        connection,
+        """
+        SELECT tenant_id, item_id, step_no, resource_kind, resource_id, minutes::float8, capacity_use::float8,
+               wait_minutes::float8
+        FROM master.process_step WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+    )
+    # A resource that is not named is None, whatever else the column holds.
+    steps["resource_id"] = steps["resource_id"].astype(object).where(steps["resource_id"].notna(), None)
+    opening = batch_frame(
+        connection,
+        """
+        SELECT tenant_id, location_id, weekday, opens_at FROM master.opening_hours
+        WHERE tenant_id = ANY(%(tenant_ids)s::text[]) ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+    )
+    return Workshop(resources, calendar, steps, opening)
 
 
 def read_open_orders(
@@ -764,11 +816,15 @@ def read_forecasts(connection: Connection, tenant_ids: Sequence[str], plan_date:
 
 
 def read_planned_production(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> Panel:
-    """The active production plans' `horizon_units` (n, 14): keys tenant_id, location_id (where made), product_id."""
+    """The active production plans: keys tenant_id, location_id (where made), product_id.
+
+    `horizon_units` and `deviation_units`, (n, 14) each. A plan that does not know how far its quantities may change
+    with demand, since it was made before that was kept, has deviation 0: no safety is taken for it.
+    """
     rows = batch_frame(
         connection,
         """
-        SELECT line.tenant_id, line.location_id, line.product_id, line.horizon_units::float8[]
+        SELECT line.tenant_id, line.location_id, line.product_id, line.horizon_units::float8[], line.deviation_units
         FROM plans.plan JOIN plans.production_line AS line USING (tenant_id, plan_date, plan_id)
         WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
           AND plan.kind = 'production' AND plan.status = 'active'
@@ -777,17 +833,43 @@ def read_planned_production(connection: Connection, tenant_ids: Sequence[str], p
         tenant_ids,
         {"plan_date": plan_date},
     )
-    return Panel(rows.drop(columns="horizon_units"), {"horizon_units": _matrix(rows["horizon_units"])}, plan_date)
+    return Panel(
+        rows.drop(columns=["horizon_units", "deviation_units"]),
+        {"horizon_units": _matrix(rows["horizon_units"]), "deviation_units": _deviations(rows["deviation_units"])},
+        plan_date,
+    )
+
+
+def read_doughs(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> pd.DataFrame:
+    """The doughs of the active production plans, in base units; arrays as lists, times as aware datetimes."""
+    return batch_frame(
+        connection,
+        """
+        SELECT line.tenant_id, line.location_id, line.item_id, line.quantity::float8,
+               line.opening_usable_quantity::float8, line.runs, line.run_quantities::float8[], line.run_resource_ids,
+               line.run_starts_at, line.run_ends_at, line.product_ids, line.product_quantities::float8[],
+               line.horizon_quantity::float8[]
+        FROM plans.plan JOIN plans.dough_line AS line USING (tenant_id, plan_date, plan_id)
+        WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
+          AND plan.kind = 'production' AND plan.status = 'active'
+        ORDER BY 1, 2, 3
+        """,
+        tenant_ids,
+        {"plan_date": plan_date},
+    )
 
 
 def read_requirements(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> Panel:
-    """The active requirements, in base units: keys with opening and safety stock, five matrices of (n, 14)."""
+    """The active requirements, in base units: keys with opening and safety stock, six matrices of (n, 14).
+
+    `deviation_quantity` is 0 where the plan did not know it yet.
+    """
     rows = batch_frame(
         connection,
         """
         SELECT line.tenant_id, line.location_id, line.item_id, line.opening_quantity::float8,
-               line.safety_stock_quantity::float8, line.gross_quantity::float8[],
-               line.scheduled_receipts_quantity::float8[], line.net_quantity::float8[],
+               line.safety_stock_quantity::float8, line.safety_stock_reason, line.deviation_quantity,
+               line.gross_quantity::float8[], line.scheduled_receipts_quantity::float8[], line.net_quantity::float8[],
                line.planned_receipts_quantity::float8[], line.projected_on_hand_quantity::float8[]
         FROM plans.plan JOIN plans.requirement AS line USING (tenant_id, plan_date, plan_id)
         WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
@@ -797,23 +879,32 @@ def read_requirements(connection: Connection, tenant_ids: Sequence[str], plan_da
         tenant_ids,
         {"plan_date": plan_date},
     )
-    arrays = list(rows.columns[5:])
-    return Panel(rows.drop(columns=arrays), {name: _matrix(rows[name]) for name in arrays}, plan_date)
+    arrays = list(rows.columns[7:])
+    return Panel(
+        rows.drop(columns=["deviation_quantity", *arrays]),
+        {
+            **{name: _matrix(rows[name]) for name in arrays},
+            "deviation_quantity": _deviations(rows["deviation_quantity"]),
+        },
+        plan_date,
+    )
 
 
 def read_purchase_lines(connection: Connection, tenant_ids: Sequence[str], plan_date: date) -> pd.DataFrame:
     """The purchase lines of the active procurement plans, with status and the expiry that a fresh delivery would have.
 
-    Lines with status `ordered` are open orders already, and come with `read_open_orders` too.
+    Lines with status `ordered` are open orders already, and come with `read_open_orders` too. covers_quantity is a list
+    of 14 numbers, empty where the plan did not know it yet; alternatives a list of mappings.
     """
     return batch_frame(
         connection,
         """
-        SELECT line.tenant_id, line.location_id, line.supplier_id, line.item_id, line.line_id, line.order_by,
-               line.delivery_on, line.needed_on, line.net_quantity::float8, line.packs, line.pack_quantity::float8,
-               line.quantity::float8, line.price_per_pack::float8, line.amount::float8, line.status, line.is_late,
-               line.reason, line.peg_product_ids, line.peg_shares::float8[],
-               line.delivery_on + item.shelf_life_days - 1 AS expires_on
+        SELECT line.tenant_id, line.location_id, line.supplier_id, line.item_id, line.line_id, line.purchase_order_id,
+               line.order_by, line.delivery_on, line.needed_on, line.net_quantity::float8, line.packs,
+               line.pack_quantity::float8, line.quantity::float8, line.price_per_pack::float8, line.amount::float8,
+               line.status, line.is_late, line.reason, line.lot_rule, line.recommended_packs::float8, line.override_by,
+               line.override_reason, line.covers_quantity::float8[], line.alternatives, line.peg_product_ids,
+               line.peg_shares::float8[], line.delivery_on + item.shelf_life_days - 1 AS expires_on
         FROM plans.plan JOIN plans.purchase_line AS line USING (tenant_id, plan_date, plan_id)
         JOIN master.item ON item.tenant_id = line.tenant_id AND item.item_id = line.item_id
         WHERE plan.tenant_id = ANY(%(tenant_ids)s::text[]) AND plan.plan_date = %(plan_date)s
@@ -868,6 +959,11 @@ def _flat(arrays: pd.Series, dtype: type) -> np.ndarray:
 def _matrix(arrays: pd.Series, shape: tuple[int, ...] = (PLAN_DAYS,)) -> np.ndarray:
     """Arrays of equal shape, stacked: (n, *shape)."""
     return np.array(arrays.tolist(), dtype=float).reshape(len(arrays), *shape)
+
+
+def _deviations(arrays: pd.Series) -> np.ndarray:
+    """Arrays of PLAN_DAYS numbers or none, stacked; zeros where there are none."""
+    return np.array([array or [0.0] * PLAN_DAYS for array in arrays], dtype=float).reshape(len(arrays), PLAN_DAYS)
 
 
 def _stacked(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

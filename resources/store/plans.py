@@ -5,9 +5,10 @@ neither. Call `ensure_plan_partitions` in advance and `lock_tenants` first in th
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -17,11 +18,22 @@ import pandas as pd
 from planning.frames import EXCEPTION_COLUMNS, FORECAST_DAYS, QUANTILE_LEVELS, ROUNDING, Panel
 from resources import vocabulary
 from resources.store.database import Connection, Store, copy_rows, frame
+from resources.store.decisions import AUTO_APPROVER, AuditRow, record_decisions
 from resources.store.executions import add_events
+from resources.store.orders import Approved, place_orders
 from resources.store.versions import input_versions, inputs_hash
 
 PLAN_KINDS = ("forecast", "production", "procurement", "projection")
-PLAN_TABLES = ("plan", "forecast", "production_line", "requirement", "purchase_line", "projection", "exception")
+PLAN_TABLES = (
+    "plan",
+    "forecast",
+    "production_line",
+    "dough_line",
+    "requirement",
+    "purchase_line",
+    "projection",
+    "exception",
+)
 HEADER_COLUMNS = ("tenant_id", "location_id", "plan_id", "revision")
 
 NAMESPACE = UUID("6f1f5a43-3a0c-5c0e-9a55-6c1d3a7b9e02")
@@ -33,6 +45,7 @@ REQUIREMENT_ARRAYS = (
     "net_quantity",
     "planned_receipts_quantity",
     "projected_on_hand_quantity",
+    "deviation_quantity",
 )
 PROJECTION_ARRAYS = (
     "receipts_quantity",
@@ -40,6 +53,9 @@ PROJECTION_ARRAYS = (
     "shortage_quantity",
     "expired_quantity",
     "closing_quantity",
+    "stock_out_probability_by_day",
+    "closing_low_quantity",
+    "closing_high_quantity",
 )
 PRODUCTION_SCALARS = (
     "product_id",
@@ -62,7 +78,20 @@ PRODUCTION_SCALARS = (
     "variable_cost",
     "salvage_value",
     "goodwill_cost",
+    "unlimited_batches",
+    "recommended_batches",
+    "limiting_resource_id",
+    "expected_carried_units",
+    "override_by",
+    "override_reason",
+    "ready_by",
+    "is_late",
 )
+PRODUCTION_NUMBERS = ("batch_marginal_values", "horizon_units", "deviation_units")
+PRODUCTION_TEXTS = ("batch_resource_ids", "batch_starts_at", "batch_bakes_at", "batch_ready_at")
+DOUGH_SCALARS = ("item_id", "quantity", "opening_usable_quantity", "runs")
+DOUGH_NUMBERS = ("run_quantities", "product_quantities", "horizon_quantity")
+DOUGH_TEXTS = ("run_resource_ids", "run_starts_at", "run_ends_at", "product_ids")
 PURCHASE_SCALARS = (
     "supplier_id",
     "item_id",
@@ -79,22 +108,12 @@ PURCHASE_SCALARS = (
     "is_late",
     "reason",
     "peg_product_ids",
+    "purchase_order_id",
+    "lot_rule",
+    "recommended_packs",
+    "override_by",
+    "override_reason",
 )
-ORDER_COLUMNS = (
-    "tenant_id",
-    "order_line_id",
-    "supplier_id",
-    "item_id",
-    "location_id",
-    "quantity",
-    "amount",
-    "ordered_on",
-    "delivery_on",
-    "expires_on",
-    "status",
-    "plan_date",
-)
-
 COUNTS = {
     "rows",
     "rows_without_profit",
@@ -103,6 +122,7 @@ COUNTS = {
     "purchase_lines",
     "ordered_lines",
     "late_lines",
+    "lines_overridden",
     "lines_without_price",
     "stock_outs",
     "items_expiring",
@@ -302,11 +322,13 @@ def write_production(
     lines: pd.DataFrame,
     exceptions: pd.DataFrame,
     tenant_ids: Sequence[str] | None = None,
+    doughs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """A new revision of the production plan of every tenant and making location; returns the headers.
 
-    lines has the columns of plans.production_line but the plan's; batch_marginal_values and horizon_units hold a list
-    or an array per row. Each plan is announced in the outbox.
+    lines has the columns of plans.production_line but the plan's; those of PRODUCTION_NUMBERS and PRODUCTION_TEXTS hold
+    a list or an array per row, times as aware datetimes. doughs has the columns of plans.dough_line but the plan's; None
+    where nothing is mixed. Each plan is announced in the outbox.
     """
     summary = _sums(
         lines[["tenant_id", "location_id", "batches", "quantity_units"]].assign(
@@ -315,6 +337,8 @@ def write_production(
             expected_waste_units=lines["expected_waste_units"],
             expected_lost_units=lines["expected_lost_units"],
             rows_without_profit=lines["expected_profit"].isna(),
+            lines_overridden=lines["override_by"].notna(),
+            late_lines=lines["is_late"],
         )
     )
     headers = _write_headers(
@@ -327,21 +351,14 @@ def write_production(
         also=tenant_ids,
     )
     rows = lines.merge(headers, how="left", on=["tenant_id", "location_id"], validate="many_to_one")
+    for name in ("unlimited_batches", "recommended_batches"):
+        rows[name] = _whole(rows[name])
     columns = ("tenant_id", "plan_id", "location_id", *PRODUCTION_SCALARS)
-    copy_rows(
-        connection,
-        "plans.production_line",
-        (*columns, "batch_marginal_values", "horizon_units", "plan_date"),
-        (
-            (*row, context.plan_date)
-            for row in zip(
-                *_columns(rows, columns),
-                _literals(rows["batch_marginal_values"]),
-                _literals(rows["horizon_units"]),
-                strict=True,
-            )
-        ),
-    )
+    _copy_lines(connection, context, "plans.production_line", rows, columns, PRODUCTION_NUMBERS, PRODUCTION_TEXTS)
+    if doughs is not None and len(doughs):
+        rows = doughs.merge(headers, how="left", on=["tenant_id", "location_id"], validate="many_to_one")
+        dough_columns = ("tenant_id", "plan_id", "location_id", *DOUGH_SCALARS)
+        _copy_lines(connection, context, "plans.dough_line", rows, dough_columns, DOUGH_NUMBERS, DOUGH_TEXTS)
     _announce(connection, context, vocabulary.EVENT_PRODUCTION_PLAN_CREATED, headers, summary)
     return headers
 
@@ -358,12 +375,13 @@ def write_procurement(
     """A new revision of the procurement plan of every tenant and receiving location; returns the headers.
 
     With a tenant's auto_approve the plan is approved, and those of its lines that must be ordered by the run date
-    become open orders now. They stay ordered whatever a later revision plans; only pending lines are superseded.
+    become open orders now. They stay ordered whatever a later revision plans; only pending lines are superseded. A
+    revision that was asked for by a rejection names the plan that it takes the place of, and settles the request.
     """
     run_on = purchase_lines["tenant_id"].map(context.run_dates)
     is_due = np.array(purchase_lines["order_by"].tolist(), dtype=object) <= np.array(run_on.tolist(), dtype=object)
     is_ordered = is_due.astype(bool) & purchase_lines["tenant_id"].map(auto_approve).to_numpy(dtype=bool)
-    lines = purchase_lines.assign(status=np.where(is_ordered, "ordered", "pending"), ordered_on=run_on)
+    lines = purchase_lines.assign(status="pending")
     amount = lines["amount"].astype(float)
     summary = _sums(
         requirements.keys[["tenant_id", "location_id"]].assign(items=1),
@@ -376,14 +394,16 @@ def write_procurement(
             lines_without_price=amount.isna(),
         ),
     )
+    places = _places(connection, "procurement", pd.concat([requirements.keys, lines]), exceptions, tenant_ids)
     headers = _write_headers(
         connection,
         context,
         "procurement",
-        _places(connection, "procurement", pd.concat([requirements.keys, lines]), exceptions, tenant_ids),
+        places,
         summary,
         exceptions,
         approved=auto_approve,
+        regenerated=_settle_regenerations(connection, context, sorted(places["tenant_id"].unique())),
         also=tenant_ids,
     )
     _write_matrix_rows(
@@ -392,7 +412,7 @@ def write_procurement(
         "plans.requirement",
         requirements,
         headers,
-        ("item_id", "opening_quantity", "safety_stock_quantity"),
+        ("item_id", "opening_quantity", "safety_stock_quantity", "safety_stock_reason"),
         REQUIREMENT_ARRAYS,
     )
     lines = lines.merge(headers, how="left", on=["tenant_id", "location_id"], validate="many_to_one")
@@ -402,23 +422,39 @@ def write_procurement(
             *_columns(lines, ("plan_id", "supplier_id", "item_id", "delivery_on")), strict=True
         )
     ]
-    columns = ("tenant_id", "plan_id", "line_id", "location_id", *PURCHASE_SCALARS)
-    copy_rows(
+    lines["purchase_order_id"] = [
+        uuid5(plan_id, order_key) for plan_id, order_key in zip(lines["plan_id"], lines["order_key"], strict=True)
+    ]
+    lines["recommended_packs"] = _whole(lines["recommended_packs"])
+    lines["alternatives"] = [json.dumps(list(others), default=str, allow_nan=False) for others in lines["alternatives"]]
+    columns = ("tenant_id", "plan_id", "line_id", "location_id", *PURCHASE_SCALARS, "alternatives")
+    _copy_lines(connection, context, "plans.purchase_line", lines, columns, ("peg_shares", "covers_quantity"), ())
+    approved = headers[headers["tenant_id"].map(auto_approve).to_numpy(dtype=bool)]
+    place_orders(
         connection,
-        "plans.purchase_line",
-        (*columns, "peg_shares", "plan_date"),
+        context.plan_date,
+        [Approved(row.tenant_id, row.plan_id, context.run_dates[row.tenant_id]) for row in approved.itertuples()],
+    )
+    record_decisions(
+        connection,
         (
-            (*row, context.plan_date)
-            for row in zip(*_columns(lines, columns), _literals(lines["peg_shares"]), strict=True)
+            AuditRow(
+                row.tenant_id,
+                context.plan_date,
+                row.plan_id,
+                "approve",
+                AUTO_APPROVER,
+                "pending",
+                "approved",
+                row.approval_version,
+                context.now,
+                data=summary.get((row.tenant_id, row.location_id), {}),
+            )
+            for row in approved.itertuples()
         ),
     )
-    orders = lines[is_ordered].assign(status="open", plan_date=context.plan_date)
-    orders["order_line_id"] = [str(line_id) for line_id in orders["line_id"]]
-    copy_rows(
-        connection, "facts.purchase_order_line", ORDER_COLUMNS, zip(*_columns(orders, ORDER_COLUMNS), strict=True)
-    )
-    approved = headers[headers["tenant_id"].map(auto_approve).to_numpy(dtype=bool)]
-    _announce(connection, context, vocabulary.EVENT_PROCUREMENT_PLAN_APPROVED, approved, summary)
+    headers = headers[list(HEADER_COLUMNS)]
+    _announce(connection, context, vocabulary.EVENT_PROCUREMENT_PLAN_APPROVED, approved[list(HEADER_COLUMNS)], summary)
     return headers
 
 
@@ -454,7 +490,15 @@ def write_projection(
         "plans.projection",
         projections,
         headers,
-        ("item_id", "opening_quantity", "cover_days", "stock_out_on", "order_by", "expired_value"),
+        (
+            "item_id",
+            "opening_quantity",
+            "cover_days",
+            "stock_out_on",
+            "order_by",
+            "expired_value",
+            "stock_out_probability",
+        ),
         PROJECTION_ARRAYS,
     )
     return headers
@@ -528,11 +572,15 @@ def _write_headers(
     exceptions: pd.DataFrame,
     tenant_summary: Mapping[str, Mapping[str, Any]] | None = None,
     approved: Mapping[str, bool] | None = None,
+    regenerated: Collection[str] = (),
     also: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Supersede the tenants' active plans of the kind and date; write and return new headers, with their exceptions.
 
-    also: tenants whose plans are superseded although nothing takes their place.
+    approved: of plans that need an approval, the tenants that give it by themselves. regenerated: tenants that asked for
+    these revisions by rejecting the ones before. also: tenants whose plans are superseded although nothing takes their
+    place. Plans that need an approval have approval_version too: it goes on from the revision before, so that who has
+    seen that one cannot decide on this one by mistake.
     """
     tenant_ids = sorted({*places["tenant_id"], *(also or ())})
     connection.execute(
@@ -544,20 +592,27 @@ def _write_headers(
     )
     last = connection.execute(
         """
-        SELECT tenant_id, location_id, max(revision) FROM plans.plan
-        WHERE tenant_id = ANY(%s::text[]) AND plan_date = %s AND kind = %s GROUP BY 1, 2
+        SELECT DISTINCT ON (tenant_id, location_id) tenant_id, location_id, revision, approval_version, plan_id, approval
+        FROM plans.plan
+        WHERE tenant_id = ANY(%s::text[]) AND plan_date = %s AND kind = %s
+        ORDER BY tenant_id, location_id, revision DESC
         """,
         (tenant_ids, context.plan_date, kind),
     )
-    revisions = {(tenant_id, location_id): revision for tenant_id, location_id, revision in last}
-    headers = places.assign(
-        revision=[1 + revisions.get(place, 0) for place in places.itertuples(index=False, name=None)]
-    )
+    before = {(tenant_id, location_id): tuple(rest) for tenant_id, location_id, *rest in last}
+    keys = list(places.itertuples(index=False, name=None))
+    headers = places.assign(revision=[1 + before[key][0] if key in before else 1 for key in keys])
     headers["plan_id"] = [
         plan_id_of(tenant_id, kind, location_id, context.plan_date, revision)
         for tenant_id, location_id, revision in headers.itertuples(index=False, name=None)
     ]
     headers = headers[list(HEADER_COLUMNS)]
+    if approved is not None:
+        headers["approval_version"] = [1 + before[key][1] if key in before else 1 for key in keys]
+        rejected = {key: plan_id for key, (_, _, plan_id, approval) in before.items() if approval == "rejected"}
+        regenerated_from = [rejected.get(key) if key[0] in regenerated else None for key in keys]
+    else:
+        regenerated_from = [None] * len(keys)
     exceptions = _assigned_exceptions(exceptions, headers)
     counts = exceptions.groupby("plan_id").size()
     made_from = {
@@ -566,13 +621,14 @@ def _write_headers(
     }
 
     def rows() -> Iterator[tuple[object, ...]]:
-        for tenant_id, location_id, plan_id, revision in headers.itertuples(index=False, name=None):
+        for header, rejected_id in zip(headers.itertuples(), regenerated_from, strict=True):
+            tenant_id, location_id, plan_id = header.tenant_id, header.location_id, header.plan_id
             numbers = {
                 **summary.get((tenant_id, location_id), {}),
                 **(tenant_summary or {}).get(tenant_id, {}),
                 "exceptions": int(counts.get(plan_id, 0)),
             }
-            approval = None if approved is None else "approved" if approved[tenant_id] else "pending"
+            is_approved = approved is not None and approved[tenant_id]
             yield (
                 tenant_id,
                 plan_id,
@@ -580,9 +636,13 @@ def _write_headers(
                 location_id,
                 context.plan_date,
                 context.run_dates[tenant_id],
-                revision,
+                header.revision,
                 "active",
-                approval,
+                None if approved is None else "approved" if is_approved else "pending",
+                1 if approved is None else header.approval_version,
+                context.now if is_approved else None,
+                AUTO_APPROVER if is_approved else None,
+                rejected_id,
                 *made_from[tenant_id],
                 context.is_replayed(tenant_id, location_id),
                 json.dumps(numbers, allow_nan=False),
@@ -603,6 +663,10 @@ def _write_headers(
             "revision",
             "status",
             "approval",
+            "approval_version",
+            "decided_at",
+            "decided_by",
+            "regenerated_from",
             "inputs_hash",
             "input_versions",
             "is_replayed",
@@ -620,6 +684,18 @@ def _write_headers(
         ((*row, context.plan_date) for row in zip(*_columns(exceptions, columns), strict=True)),
     )
     return headers
+
+
+def _settle_regenerations(connection: Connection, context: WriteContext, tenant_ids: Sequence[str]) -> set[str]:
+    """Close what rejections asked for, now that the date is planned again; returns the tenants that had asked."""
+    rows = connection.execute(
+        """
+        UPDATE ops.plan_regeneration SET completed_at = %s
+        WHERE tenant_id = ANY(%s::text[]) AND plan_date = %s AND completed_at IS NULL RETURNING tenant_id
+        """,
+        (context.now, list(tenant_ids), context.plan_date),
+    )
+    return {tenant_id for (tenant_id,) in rows}
 
 
 def _assigned_exceptions(exceptions: pd.DataFrame, headers: pd.DataFrame) -> pd.DataFrame:
@@ -659,6 +735,32 @@ def _write_matrix_rows(
         (
             (*row, context.plan_date)
             for row in zip(*_columns(rows, columns), *(_literals(panel[name]) for name in arrays), strict=True)
+        ),
+    )
+
+
+def _copy_lines(
+    connection: Connection,
+    context: WriteContext,
+    table: str,
+    rows: pd.DataFrame,
+    columns: Sequence[str],
+    numbers: Sequence[str],
+    texts: Sequence[str],
+) -> None:
+    """COPY rows of a line table: plain columns, then columns that hold a list of numbers, or of ids or times, per row."""
+    copy_rows(
+        connection,
+        table,
+        (*columns, *numbers, *texts, "plan_date"),
+        (
+            (*row, context.plan_date)
+            for row in zip(
+                *_columns(rows, columns),
+                *(_literals(rows[name]) for name in numbers),
+                *(_text_literals(rows[name]) for name in texts),
+                strict=True,
+            )
         ),
     )
 
@@ -745,15 +847,45 @@ def _columns(table: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
     return [table[name].astype(object).where(table[name].notna(), None).tolist() for name in names]
 
 
+def _whole(numbers: pd.Series) -> pd.Series:
+    """Whole numbers as Python's, None for unknown: a column with an unknown one holds floats, which no integer takes."""
+    return pd.Series([None if pd.isna(n) else int(n) for n in numbers], index=numbers.index, dtype=object)
+
+
+def _text_literals(arrays: pd.Series) -> list[str]:
+    """Lists of ids or aware datetimes as Postgres array literals; None in a list is null.
+
+    Raises ValueError for a datetime without a time zone, which would be stored as if it were in the session's.
+    """
+    return ["{" + ",".join(map(_element, array)) + "}" for array in arrays]
+
+
+def _element(value: object) -> str:
+    if value is None or value is pd.NaT:
+        return "NULL"
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"A plan's time has no time zone: {value}.")
+        return value.isoformat()
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
 def _literals(arrays: np.ndarray | pd.Series) -> list[str]:
     """Each row as a Postgres array literal, numbers rounded. Ten times as fast as the driver's list by list.
 
     Raises ValueError for a number that is not finite: unknown has no place in a horizon.
     """
     if isinstance(arrays, pd.Series):
-        return [_literals(np.asarray(row, dtype=float)[np.newaxis])[0] for row in arrays]
-    if arrays.dtype != bool:
-        if not np.isfinite(arrays).all():
-            raise ValueError("A plan's horizon holds a number that is not finite.")
-        arrays = np.round(arrays.astype(float), ROUNDING)
-    return [str(row).replace("[", "{").replace("]", "}") for row in arrays.tolist()]
+        numbers = _rounded(np.fromiter(chain.from_iterable(arrays), dtype=float)).tolist()
+        ends = np.cumsum([len(row) for row in arrays], dtype=int).tolist()
+        rows = [numbers[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    else:
+        rows = (arrays if arrays.dtype == bool else _rounded(arrays.astype(float))).tolist()
+    return [str(row).replace("[", "{").replace("]", "}") for row in rows]
+
+
+def _rounded(numbers: np.ndarray) -> np.ndarray:
+    if not np.isfinite(numbers).all():
+        raise ValueError("A plan's horizon holds a number that is not finite.")
+    return np.round(numbers, ROUNDING)

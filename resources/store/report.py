@@ -16,8 +16,11 @@ def read_production_sheet(connection: Connection, tenant_id: str, plan_date: dat
                line.batches, line.batch_size_units::float8, line.quantity_units::float8, line.orders_units::float8,
                line.mean_demand_units::float8, line.opening_usable_units::float8, line.expected_sales_units::float8,
                line.expected_waste_units::float8, line.expected_lost_units::float8, line.expected_profit::float8,
-               line.sold_out_probability::float8, line.critical_ratio::float8, line.is_default_critical_ratio,
-               line.limited_by, plan.revision
+               line.expected_carried_units::float8, line.sold_out_probability::float8, line.critical_ratio::float8,
+               line.is_default_critical_ratio, line.limited_by, line.limiting_resource_id, line.unlimited_batches,
+               line.recommended_batches, line.override_by, line.override_reason, line.ready_by, line.is_late,
+               line.batch_marginal_values::float8[], line.batch_resource_ids, line.batch_starts_at, line.batch_bakes_at,
+               line.batch_ready_at, plan.revision
         FROM plans.plan
         JOIN plans.production_line AS line USING (tenant_id, plan_date, plan_id)
         JOIN master.location ON location.tenant_id = line.tenant_id AND location.location_id = line.location_id
@@ -25,6 +28,25 @@ def read_production_sheet(connection: Connection, tenant_id: str, plan_date: dat
         WHERE plan.tenant_id = %(tenant_id)s AND plan.plan_date = %(plan_date)s
           AND plan.kind = 'production' AND plan.status = 'active'
         ORDER BY line.location_id, line.quantity_units DESC, line.product_id
+        """,
+        {"tenant_id": tenant_id, "plan_date": plan_date},
+    )
+
+
+def read_dough_sheet(connection: Connection, tenant_id: str, plan_date: date) -> pd.DataFrame:
+    """What to mix for the plan date, per location and dough, in its base unit: the runs with their times, and what for."""
+    return frame(
+        connection,
+        """
+        SELECT line.location_id, line.item_id, item.name AS item_name, item.base_unit, line.quantity::float8,
+               line.opening_usable_quantity::float8, line.runs, line.run_quantities::float8[], line.run_resource_ids,
+               line.run_starts_at, line.run_ends_at, line.product_ids, line.product_quantities::float8[], plan.revision
+        FROM plans.plan
+        JOIN plans.dough_line AS line USING (tenant_id, plan_date, plan_id)
+        JOIN master.item ON item.tenant_id = line.tenant_id AND item.item_id = line.item_id
+        WHERE plan.tenant_id = %(tenant_id)s AND plan.plan_date = %(plan_date)s
+          AND plan.kind = 'production' AND plan.status = 'active'
+        ORDER BY line.location_id, line.item_id
         """,
         {"tenant_id": tenant_id, "plan_date": plan_date},
     )
@@ -38,10 +60,12 @@ def read_purchases(connection: Connection, tenant_id: str, plan_date: date) -> p
     return frame(
         connection,
         """
-        SELECT line.location_id, line.supplier_id, supplier.name AS supplier_name, line.item_id, item.name AS item_name,
+        SELECT line.line_id, line.purchase_order_id, line.location_id, line.supplier_id,
+               supplier.name AS supplier_name, line.item_id, item.name AS item_name,
                item.base_unit, line.order_by, line.delivery_on, line.needed_on, line.packs, line.pack_quantity::float8,
                line.quantity::float8, line.price_per_pack::float8, line.amount::float8, line.status, line.is_late,
-               line.reason, line.peg_product_ids, line.peg_shares::float8[], plan.revision, plan.approval,
+               line.reason, line.lot_rule, line.recommended_packs, line.override_by, line.override_reason,
+               line.alternatives, line.peg_product_ids, line.peg_shares::float8[], plan.revision, plan.approval,
                plan.status <> 'active' AS is_earlier_revision
         FROM plans.plan
         JOIN plans.purchase_line AS line USING (tenant_id, plan_date, plan_id)

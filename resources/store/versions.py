@@ -13,7 +13,7 @@ from resources.store.database import Connection
 INPUTS = ("sales", "stock", "recipes", "suppliers", "orders", "calendar", "products", "settings", "models")
 """The inputs of a plan, each of them an external asset of the lineage but `settings` and `models`."""
 
-PLAN_FORMAT = 2
+PLAN_FORMAT = 3
 """Raised when the code makes different plans from the same inputs, so that plans made before are not up to date."""
 
 

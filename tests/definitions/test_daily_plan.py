@@ -1,6 +1,7 @@
 """The daily batch through real Dagster runs on a real Postgres: what is planned, set aside, skipped and shown."""
 
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,6 +13,7 @@ from planning_assets.partitions import TENANTS, tenant_days
 from planning_assets.scope import anchor_of
 from resources.model_cache import ModelCache
 from resources.store.database import Connection, Store
+from resources.store.overrides import ProductionLine, add_override
 from tests.definitions.conftest import NOW, WINDOW_START, definitions_of
 from tests.integration.store_bakery import add_bakery, add_sales
 
@@ -376,3 +378,75 @@ def test_a_failure_stays_open_until_its_own_link_is_made(instance: dg.DagsterIns
         connection.execute("DELETE FROM master.product_price WHERE version = 99")
     assert plan(instance, store, ["a"]).success
     assert count(store, "SELECT count(*) FROM ops.failure WHERE resolved_at IS NULL") == 0
+
+
+def test_a_persons_number_is_planned_until_the_inputs_change_and_its_lapse_is_told(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    bakery(store, "a")
+    assert plan(instance, store, ["a"]).success
+    bread = ProductionLine("bread")
+    add_override(store, "a", DAY, bread, 7, actor="ana", reason="school fair", now=NOW)
+    assert plan(instance, store, ["a"]).success
+    query = """
+        SELECT line.batches, line.limited_by, line.override_by, line.recommended_batches
+          FROM plans.production_line AS line JOIN plans.plan USING (tenant_id, plan_date, plan_id)
+         WHERE plan.status = 'active' AND line.product_id = 'bread'
+    """
+    (line,) = store.frame(query).to_dict("records")
+    assert (line["batches"], line["limited_by"], line["override_by"]) == (7, "override", "ana")
+    assert line["recommended_batches"] != 7
+    assert shown(instance, "production_plans")["overrides"] == 1
+
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "bread", DAY - timedelta(days=1), 77.0)], source="late")
+    assert plan(instance, store, ["a"]).success
+    (line,) = store.frame(query).to_dict("records")
+    assert line["override_by"] is None
+    told = store.frame(
+        "SELECT e.subject_id, e.code, p.kind, e.remedy FROM plans.exception AS e JOIN plans.plan AS p USING (plan_id)"
+        " WHERE p.status = 'active' AND e.code LIKE '%%override%%'"
+    )
+    assert told[["subject_id", "kind"]].to_numpy().tolist() == [["bread", "production"]]
+    assert told["remedy"].str.len().item() > 0
+
+
+def test_an_oven_without_room_is_seen_in_the_plan_and_in_its_partition(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    bakery(store, "a")
+    with store.transaction() as connection:
+        connection.execute(
+            "INSERT INTO master.resource (tenant_id, resource_id, location_id, name, kind, capacity, capacity_unit,"
+            " available_from) VALUES ('a', 'oven', 'main', 'Oven', 'oven', 1, 'tray', '05:00'),"
+            " ('a', 'mixer', 'main', 'Mixer', 'mixer', 12, 'kg', '02:00')"
+        )
+        connection.execute("UPDATE master.product SET batch_size_units = 6, ready_by = '07:00'")
+        connection.execute(
+            "INSERT INTO master.process_step (tenant_id, item_id, step_no, resource_kind, minutes)"
+            " VALUES ('a', 'bread', 1, 'oven', 30), ('a', 'cake', 1, 'oven', 30), ('a', 'dough', 1, 'mixer', 15)"
+        )
+    assert plan(instance, store, ["a"]).success
+    numbers = shown(instance, "production_plans")
+    assert numbers["capacity_limited_lines"] >= 1
+    assert numbers["mixer_runs"] >= 1
+    assert numbers["batches"] == 4, "four half hours from five to seven"
+    lines = store.frame("SELECT * FROM plans.production_line WHERE limited_by = 'capacity'")
+    assert set(lines["limiting_resource_id"]) == {"oven"}
+    assert (lines["unlimited_batches"] > lines["batches"]).all()
+    doughs = store.frame("SELECT item_id, runs, product_ids FROM plans.dough_line WHERE runs > 0")
+    assert doughs["item_id"].tolist() == ["dough"]
+    assert doughs["product_ids"].tolist() == [["bread"]]
+    (approval,) = store.frame("SELECT DISTINCT approval FROM plans.plan WHERE kind = 'procurement'")["approval"]
+    assert shown(instance, "procurement_plans")["approval"] == approval
+    at_risk = count(store, "SELECT count(*) FROM plans.projection WHERE stock_out_probability > 0.1")
+    assert shown(instance, "inventory_projections")["items_at_risk"] == at_risk > 0, "nothing was ever counted"
+
+
+def shown(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+    """What the materialization of an asset's partition of DAY and tenant `a` shows."""
+    (record,) = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=["2026-03-02|a"]), limit=1
+    ).records
+    assert record.asset_materialization is not None
+    return {name: value.value for name, value in record.asset_materialization.metadata.items()}

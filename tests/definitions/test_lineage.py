@@ -20,6 +20,12 @@ def test_definitions_hold_the_lineage_and_connect_to_nothing() -> None:
     assert {k.to_user_string() for k in graph.get(dg.AssetKey("procurement_plans")).parent_keys} == {
         *("production_plans", "recipes", "suppliers", "stock", "orders")
     }
+    assert {k.to_user_string() for k in graph.get(dg.AssetKey("production_plans")).parent_keys} == {
+        *("forecasts", "products", "recipes", "stock", "orders")
+    }
+    assert {k.to_user_string() for k in graph.get(dg.AssetKey("validation_metrics")).parent_keys} == {
+        *("forecasts", "production_plans", "sales")
+    }
     parents = graph.get(dg.AssetKey("forecasts")).parent_keys
     assert dg.AssetKey("forecast_models") in parents
     for key in graph.get_all_asset_keys():

@@ -1,7 +1,7 @@
 """Real ticks of the real sensors on a real instance: what imports and dead runs become."""
 
 import threading
-from datetime import date
+from datetime import date, timedelta
 from uuid import uuid4
 
 import dagster as dg
@@ -12,12 +12,15 @@ from dagster._core.storage.dagster_run import DagsterRun
 from planning_assets.partitions import TENANTS
 from resources.imports.importer import Options, import_batch
 from resources.imports.source import Source
+from resources.store.approval import reject
 from resources.store.database import Connection, Store
 from resources.store.executions import RUN_ENDED, start_executions
+from resources.store.plans import write_procurement
 from sensors.imports import IMPORTS_A_TICK
+from sensors.plan_regeneration import RUNS_A_TICK
 from tests.definitions.conftest import NOW, definitions_of
 from tests.definitions.test_daily_plan import ASSETS, bakery, count, materialized, plan
-from tests.integration.store_bakery import add_bakery
+from tests.integration.store_bakery import NO_EXCEPTIONS, add_bakery, context, purchase_lines, requirements
 
 SALES = "location_id,product_id,business_date,quantity_units\n"
 INSERT_IMPORT = """
@@ -32,6 +35,7 @@ def evaluate(instance: dg.DagsterInstance, store: Store, name: str, cursor: str 
     repository = definitions_of(store.dsn).get_repository_def()
     with dg.build_sensor_context(
         instance=instance,
+        instance_ref=instance.get_ref(),
         cursor=cursor,
         repository_def=repository,
         resources=repository.get_top_level_resources(),
@@ -232,3 +236,120 @@ def test_what_a_run_closed_itself_stays_as_it_is(instance: dg.DagsterInstance, s
     assert plan(instance, store, ["a"]).success
     assert "No execution" in tick(instance, store, "dead_runs_sensor")[1]
     assert count(store, "SELECT count(*) FROM ops.execution WHERE status = 'completed'") == 1
+
+
+REGENERATION = "plan_regeneration_sensor"
+
+
+def rejected(store: Store, tenant_id: str, day: date = date(2026, 3, 2)) -> None:
+    """A tenant whose plan of the day was rejected for stale data."""
+    add_bakery(store, tenant_id, days=[day])
+    with store.transaction() as connection:
+        write_procurement(
+            connection, context(connection, [tenant_id], day), requirements([tenant_id], day),
+            purchase_lines([tenant_id], day), NO_EXCEPTIONS, {tenant_id: False},
+        )  # fmt: skip
+    reject(store, tenant_id, day, actor="ana", now=NOW, reason_code="stale_data")
+
+
+def launch(instance: dg.DagsterInstance, result: SensorExecutionData, status: dg.DagsterRunStatus) -> None:
+    """What the daemon does with run requests: a run each, with the tags by which it knows them."""
+    for request in result.run_requests or []:
+        tags = {**request.tags, "dagster/run_key": str(request.run_key), "dagster/sensor_name": REGENERATION}
+        instance.add_run(DagsterRun(job_name="daily_plan_job", run_id=str(uuid4()), status=status, tags=tags))
+
+
+def test_a_rejection_for_stale_data_becomes_one_run_of_that_tenant_and_date(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    for tenant_id in ("a", "b"):
+        rejected(store, tenant_id)
+    add_bakery(store, "content")
+    result = evaluate(instance, store, REGENERATION)
+    requests = result.run_requests or []
+    assert [request.run_key for request in requests] == [
+        "plan_regeneration|a|2026-03-02|1", "plan_regeneration|b|2026-03-02|1",
+    ]  # fmt: skip
+    assert requests[0].run_config["ops"]["daily_plan"]["config"] == {
+        "date": "2026-03-02", "tenants": ["a"], "workflow": "daily_operations", "skip_up_to_date": False,
+        "triggered_by": "rejection by ana, attempt 1", "chunk_tenants": 500,
+    }  # fmt: skip
+    assert requests[0].partition_key == "2026-03-02|a"
+    assert requests[0].tags["dagster/priority"] == "3"
+    assert requests[0].tags["daybreak/zone"] == "Europe/Madrid"
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE])
+def test_nothing_is_made_again_twice_also_when_its_run_failed(
+    instance: dg.DagsterInstance, store: Store, status: dg.DagsterRunStatus
+) -> None:
+    rejected(store, "a")
+    launch(instance, evaluate(instance, store, REGENERATION), status)
+    again = evaluate(instance, store, REGENERATION)
+    assert not again.run_requests
+    assert again.skip_message is not None
+    assert again.skip_message.startswith("1 rejected plans wait; each has had its run")
+
+
+def test_a_person_who_plans_the_date_settles_the_request(instance: dg.DagsterInstance, store: Store) -> None:
+    rejected(store, "a")
+    with store.transaction() as connection:
+        write_procurement(
+            connection, context(connection, ["a"]), requirements(["a"]), purchase_lines(["a"]), NO_EXCEPTIONS, {"a": False}
+        )  # fmt: skip
+    result = evaluate(instance, store, REGENERATION)
+    assert (result.run_requests, result.skip_message) == ([], "No rejected plan waits to be made again.")
+
+
+def test_more_requests_than_a_tick_launches_follow_at_the_next_one(instance: dg.DagsterInstance, store: Store) -> None:
+    rejected(store, "a")
+    with store.transaction() as connection:
+        for n in range(RUNS_A_TICK):
+            connection.execute(
+                "INSERT INTO ops.plan_regeneration VALUES ('a', %s, 1, gen_random_uuid(), 'ana', now(), NULL)",
+                (date(2026, 2, 1) + timedelta(days=n),),
+            )
+    seen = []
+    for expected in (RUNS_A_TICK, 1, 0):
+        result = evaluate(instance, store, REGENERATION)
+        assert len(result.run_requests or []) == expected
+        seen += [request.run_key for request in result.run_requests or []]
+        launch(instance, result, dg.DagsterRunStatus.FAILURE)
+    assert len(set(seen)) == RUNS_A_TICK + 1
+
+
+def test_a_date_outside_the_window_does_not_stop_the_others(instance: dg.DagsterInstance, store: Store) -> None:
+    rejected(store, "a", date(2025, 6, 2))
+    rejected(store, "b")
+    result = evaluate(instance, store, REGENERATION)
+    assert [request.partition_key for request in result.run_requests or []] == ["2026-03-02|b"]
+
+
+def test_in_maintenance_mode_rejected_plans_wait(
+    instance: dg.DagsterInstance, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected(store, "a")
+    monkeypatch.setenv("SCHEDULER_DISABLED", "true")
+    result = evaluate(instance, store, REGENERATION)
+    assert not result.run_requests
+    assert result.skip_message == "Scheduler disabled: SCHEDULER_DISABLED is true."
+
+
+def test_the_run_makes_a_new_revision_that_names_the_rejected_one(instance: dg.DagsterInstance, store: Store) -> None:
+    bakery(store, "a")
+    with store.transaction() as connection:
+        connection.execute("UPDATE master.tenant SET auto_approve = false")
+    assert plan(instance, store, ["a"]).success
+    reject(store, "a", date(2026, 3, 2), actor="ana", now=NOW, reason_code="other", notes="outdated")
+    (request,) = evaluate(instance, store, REGENERATION).run_requests or []
+    job = definitions_of(store.dsn).resolve_job_def("daily_plan_job")
+    assert job.execute_in_process(
+        instance=instance, partition_key=request.partition_key, run_config=request.run_config, raise_on_error=False
+    ).success
+    revisions = store.frame(
+        "SELECT revision, approval, plan_id, regenerated_from FROM plans.plan WHERE kind = 'procurement' ORDER BY revision"
+    )
+    assert revisions["approval"].tolist() == ["rejected", "pending"]
+    assert revisions["regenerated_from"].tolist() == [None, revisions["plan_id"][0]]
+    assert evaluate(instance, store, REGENERATION).skip_message == "No rejected plan waits to be made again."
+    assert count(store, "SELECT count(*) FROM ops.execution WHERE triggered_by = 'rejection by ana, attempt 1'") == 1

@@ -120,6 +120,28 @@ def production_lines(tenant_ids: Sequence[str], units: float = 40.0, product_id:
                 "limited_by": "none", "unit_price": np.nan, "variable_cost": np.nan, "salvage_value": 0.0,
                 "goodwill_cost": 0.0, "batch_marginal_values": [1.5, 0.25],
                 "horizon_units": [units + n for n in range(PLAN_DAYS)],
+                "unlimited_batches": int(units) + 3, "recommended_batches": int(units), "limiting_resource_id": None,
+                "expected_carried_units": 0.0, "deviation_units": [0.5 * n for n in range(PLAN_DAYS)],
+                "override_by": None, "override_reason": None, "batch_resource_ids": [], "batch_starts_at": [],
+                "batch_bakes_at": [], "batch_ready_at": [], "ready_by": None, "is_late": False,
+            }
+            for tenant_id in tenant_ids
+        ]
+    )  # fmt: skip
+
+
+def doughs(tenant_ids: Sequence[str], day: date = DAY) -> pd.DataFrame:
+    """36 kg of dough in two runs, the second while the first still mixes."""
+    begin = datetime.combine(day, datetime.min.time(), UTC)
+    return pd.DataFrame(
+        [
+            {
+                "tenant_id": tenant_id, "location_id": "main", "item_id": "dough", "quantity": 36.0,
+                "opening_usable_quantity": 1.5, "runs": 2, "run_quantities": [18.0, 18.0],
+                "run_resource_ids": ["mixer", None], "run_starts_at": [begin, begin + timedelta(minutes=10)],
+                "run_ends_at": [begin + timedelta(minutes=20), begin + timedelta(minutes=30)],
+                "product_ids": ["bread"], "product_quantities": [36.0],
+                "horizon_quantity": [36.0 + n for n in range(PLAN_DAYS)],
             }
             for tenant_id in tenant_ids
         ]
@@ -129,11 +151,16 @@ def production_lines(tenant_ids: Sequence[str], units: float = 40.0, product_id:
 def requirements(tenant_ids: Sequence[str], day: date = DAY, gross: float = 6.0) -> Panel:
     """Flour at main, `gross` kg on the first day and one kg more each day after."""
     keys = pd.DataFrame(
-        [(tenant_id, "main", "flour", 30.0, 0.0) for tenant_id in tenant_ids],
-        columns=["tenant_id", "location_id", "item_id", "opening_quantity", "safety_stock_quantity"],
-    )
+        [(tenant_id, "main", "flour", 30.0, 2.5, "95 % of 3 days") for tenant_id in tenant_ids],
+        columns=[
+            "tenant_id", "location_id", "item_id", "opening_quantity", "safety_stock_quantity", "safety_stock_reason",
+        ],
+    )  # fmt: skip
     gross_quantity = gross + np.tile(np.arange(PLAN_DAYS, dtype=float), (len(keys), 1))
-    names = ("scheduled_receipts_quantity", "net_quantity", "planned_receipts_quantity", "projected_on_hand_quantity")
+    names = (
+        "scheduled_receipts_quantity", "net_quantity", "planned_receipts_quantity", "projected_on_hand_quantity",
+        "deviation_quantity",
+    )  # fmt: skip
     return Panel(
         keys,
         {"gross_quantity": gross_quantity, **{name: gross_quantity * 0 + n for n, name in enumerate(names)}},
@@ -151,7 +178,10 @@ def purchase_lines(tenant_ids: Sequence[str], day: date = DAY) -> pd.DataFrame:
                 "needed_on": day + timedelta(days=wait + 1), "net_quantity": 20.0, "packs": packs,
                 "pack_quantity": 25.0, "quantity": 25.0 * packs, "price_per_pack": 20.0, "amount": 20.0 * packs,
                 "is_late": False, "reason": "covers 3 days", "peg_product_ids": ["bread"], "peg_shares": [1.0],
-                "expires_on": day + timedelta(days=90),
+                "expires_on": day + timedelta(days=90), "order_key": f"mill/{wait}", "lot_rule": "delivery_calendar",
+                "recommended_packs": packs, "override_by": None, "override_reason": None,
+                "covers_quantity": [0.0] * wait + [20.0] + [0.0] * (PLAN_DAYS - wait - 1),
+                "alternatives": [{"supplier_id": "depot", "price_per_base_unit": 0.9, "reason": "dearer"}],
             }
             for tenant_id in tenant_ids
             for wait, packs in ((0, 1), (3, 2))
@@ -162,14 +192,19 @@ def purchase_lines(tenant_ids: Sequence[str], day: date = DAY) -> pd.DataFrame:
 def projections(tenant_ids: Sequence[str], day: date = DAY) -> Panel:
     """Flour at main, out of stock on the sixth day."""
     keys = pd.DataFrame(
-        [(tenant_id, "main", "flour", 30.0, 5, day + timedelta(days=5), None, np.nan) for tenant_id in tenant_ids],
+        [(tenant_id, "main", "flour", 30.0, 5, day + timedelta(days=5), None, np.nan, 0.75) for tenant_id in tenant_ids],
         columns=[
             "tenant_id", "location_id", "item_id", "opening_quantity", "cover_days", "stock_out_on", "order_by",
-            "expired_value",
+            "expired_value", "stock_out_probability",
         ],
     )  # fmt: skip
     names = ("receipts", "consumption", "shortage", "expired", "closing")
     matrices = {f"{name}_quantity": np.full((len(keys), PLAN_DAYS), float(n)) for n, name in enumerate(names)}
+    matrices |= {
+        "stock_out_probability_by_day": np.tile(np.arange(PLAN_DAYS) / 20, (len(keys), 1)),
+        "closing_low_quantity": matrices["closing_quantity"] - 1,
+        "closing_high_quantity": matrices["closing_quantity"] + 1,
+    }
     return Panel(keys, matrices, day)
 
 

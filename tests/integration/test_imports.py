@@ -451,6 +451,122 @@ def test_a_bad_share_is_named_and_not_the_sum_that_it_leaves(tenant: Store) -> N
     assert {problem.problem for problem in report.problems} == {"too large"}
 
 
+WORKSHOP = "resource_id,location_id,name,kind,capacity,capacity_unit\n"
+STEPS = "item_id,step_no,resource_kind,resource_id,minutes,capacity_use,wait_minutes\n"
+TIMES = "resource_id,on_date,from_at,until_at,capacity,reason\n"
+
+
+def workshop(store: Store) -> None:
+    """The bakery with an oven and a mixer."""
+    bakery(store)
+    taken(store, "resources", WORKSHOP + "oven,main,Oven,oven,12,trays\nmixer,main,Mixer,mixer,40,kg\n")
+
+
+def test_a_files_steps_are_all_steps_of_the_items_it_names(tenant: Store) -> None:
+    workshop(tenant)
+    taken(
+        tenant,
+        "process-steps",
+        STEPS + "croissant,1,labour,,12,,\ncroissant,2,oven,oven,18,4,20\ndough,1,mixer,,15,,30\n",
+    )
+    taken(tenant, "process-steps", STEPS + "croissant,1,oven,,17.5,4,\n")
+    stored = rows(
+        tenant,
+        "SELECT item_id, step_no, resource_kind, resource_id, minutes, capacity_use, wait_minutes"
+        " FROM master.process_step ORDER BY 1, 2",
+    )
+    assert stored == [
+        ("croissant", 1, "oven", None, Decimal("17.5"), Decimal(4), Decimal(0)),
+        ("dough", 1, "mixer", None, Decimal(15), Decimal(1), Decimal(30)),
+    ]
+    assert dict(rows(tenant, "SELECT input, version FROM ops.input_version"))["products"] == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "column", "problem"),
+    [
+        ("process-steps", "flour,1,oven,,18,4,", "item_id", "it is bought, not made"),
+        ("process-steps", "croissant,1,oven,mixer,18,4,", "resource_id", "the resource is of another kind"),
+        ("process-steps", "croissant,1,oven,ovem,18,4,", "resource_id", "unknown resource"),
+        ("process-steps", "croissant,1,oven,,0,4,", "minutes", "too small"),
+        ("process-steps", "croissant,1,stove,,9,4,", "resource_kind", "not one of the words that this column takes"),
+        ("process-steps", "croissant,0,oven,,9,4,", "step_no", "too small"),
+        ("resource-calendar", "oven,2025-03-11,06:00,04:00,0,repair", "until_at", "not later than from_at"),
+        ("resource-calendar", "oven,2025-03-11,06:00,06:00,0,repair", "until_at", "not later than from_at"),
+        ("resource-calendar", "oven,2025-03-11,06:00,,-1,repair", "capacity", "negative"),
+        ("resource-calendar", "stove,2025-03-11,06:00,,0,repair", "resource_id", "unknown resource"),
+    ],
+)
+def test_a_bad_step_or_time_is_refused_with_column_and_remedy(
+    tenant: Store, kind: str, line: str, column: str, problem: str
+) -> None:
+    workshop(tenant)
+    report = take(tenant, kind, (STEPS if kind == "process-steps" else TIMES) + line + "\n")
+    (found,) = report.problems
+    assert (report.status, found.row, found.column, found.problem) == ("refused", 2, column, problem)
+    assert found.remedy
+
+
+def test_a_resources_day_is_replaced_as_a_whole_and_its_times_follow_each_other(tenant: Store) -> None:
+    workshop(tenant)
+    taken(tenant, "resource-calendar", TIMES + "oven,2025-03-11,04:00,06:30,0,repair\noven,2025-03-11,06:30,,6,half\n")
+    taken(tenant, "resource-calendar", TIMES + "oven,2025-03-12,,,0,\noven,2025-03-11,05:00,,0,still broken\n")
+    stored = "SELECT on_date, from_at::text, until_at, capacity, reason FROM master.resource_calendar ORDER BY 1, 2"
+    assert rows(tenant, stored) == [
+        (date(2025, 3, 11), "05:00:00", None, Decimal(0), "still broken"),
+        (date(2025, 3, 12), "00:00:00", None, Decimal(0), ""),
+    ]
+    overlapping = TIMES + "oven,2025-03-13,04:00,06:00,0,\noven,2025-03-13,05:00,07:00,1,\n"
+    report = take(tenant, "resource-calendar", overlapping)
+    assert [problem.problem for problem in report.problems if problem.row == 3] == [
+        "begins before an earlier row of the same day has ended"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "column", "problem"),
+    [
+        ("fixed,,", "lot_quantity", "a fixed lot without its quantity"),
+        ("period,25,", "lot_periods", "a lot of a period without its days"),
+        ("monthly,,", "lot_rule", "not one of the words that this column takes"),
+        ("fixed,0,", "lot_quantity", "too small"),
+    ],
+)
+def test_a_lot_rule_without_what_it_needs_is_refused(tenant: Store, rule: str, column: str, problem: str) -> None:
+    header = "item_id,name,kind,base_unit,lot_rule,lot_quantity,lot_periods\n"
+    report = take(tenant, "items", f"{header}flour,Flour,ingredient,kg,{rule}\n")
+    (found,) = report.problems
+    assert (found.column, found.problem) == (column, problem)
+
+
+def test_a_file_without_lot_rules_leaves_them_as_they_are(tenant: Store) -> None:
+    header = "item_id,name,kind,base_unit,service_level,lot_rule,lot_quantity\n"
+    taken(tenant, "items", header + "flour,Flour,ingredient,kg,0.9,fixed,50\nmilk,Milk,ingredient,L,,,\n")
+    taken(tenant, "items", "item_id,name,kind,base_unit\nflour,Wheat flour,ingredient,kg\n")
+    stored = rows(
+        tenant, "SELECT name, service_level, lot_rule, lot_quantity, lot_periods FROM master.item ORDER BY item_id"
+    )
+    assert stored == [
+        ("Wheat flour", Decimal("0.9"), "fixed", Decimal(50), None),
+        ("Milk", Decimal("0.95"), "delivery_calendar", None, None),
+    ]
+    report = take(tenant, "items", "item_id,name,kind,base_unit,service_level\nmilk,Milk,ingredient,L,1\n")
+    assert (report.problems[0].problem, report.problems[0].remedy) == ("too large", "Write a number of at most 0.9999.")
+
+
+def test_how_reliable_a_supplier_is_belongs_to_the_item_not_to_its_price_breaks(tenant: Store) -> None:
+    bakery(tenant)
+    header = "supplier_id,item_id,lead_days,pack_quantity,from_packs,price_per_pack,lead_sd_days,on_time_rate\n"
+    report = take(tenant, "supplier-items", header + "mill,flour,2,25,1,20,0.5,0.97\nmill,flour,2,25,10,18,0.5,0.9\n")
+    assert [(found.row, found.column) for found in report.problems if found.column] == [(3, "on_time_rate")]
+    taken(tenant, "supplier-items", header + "mill,flour,2,25,1,20,0.5,0.97\nmill,flour,2,25,10,18,0.5,0.97\n")
+    taken(tenant, "suppliers", "supplier_id,name,delivery_fee\nmill,Mill,9.50\n")
+    assert rows(tenant, "SELECT lead_sd_days, on_time_rate FROM master.supplier_item") == [
+        (Decimal("0.5"), Decimal("0.97"))
+    ]
+    assert rows(tenant, "SELECT delivery_fee FROM master.supplier") == [(Decimal("9.5"),)]
+
+
 def test_the_base_unit_of_an_item_cannot_change(tenant: Store) -> None:
     bakery(tenant)
     report = take(tenant, "items", "item_id,name,kind,base_unit\nflour,Flour,ingredient,unit\n")

@@ -1,6 +1,7 @@
 """`daybreak plan`, `validate` and `settings` as a person runs them, without a running instance, on a real database."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,6 +83,156 @@ def test_a_day_is_planned_shown_left_alone_and_planned_again(run: Run, store: St
     assert "Bread" in printed
 
 
+def asking_bakery(store: Store, tenant_id: str) -> None:
+    """A tenant that approves its purchases by hand, with an oven for four batches, a mixer for 12 kg and flour in stock."""
+    bakery(store, tenant_id)
+    statements = f"""
+        UPDATE master.tenant SET auto_approve = false, timezone = 'Etc/GMT+12' WHERE tenant_id = '{tenant_id}';
+        UPDATE master.product SET batch_size_units = 10;
+        INSERT INTO master.resource VALUES ('{tenant_id}', 'oven', 'main', 'Oven', 'oven', 4, 'trays', '02:00'),
+            ('{tenant_id}', 'mixer', 'main', 'Mixer', 'mixer', 12, 'kg', '00:00');
+        INSERT INTO master.process_step VALUES ('{tenant_id}', 'bread', 1, 'oven', NULL, 30, 1, 10),
+            ('{tenant_id}', 'dough', 1, 'mixer', NULL, 15, 1, 60);
+        UPDATE master.supplier SET order_cutoff_at = '23:59:59';
+    """  # noqa: S608
+    with store.transaction() as connection:
+        for statement in statements.split(";")[:-1]:
+            connection.execute(statement)  # type: ignore[arg-type]
+        connection.execute(
+            "INSERT INTO facts.stock_lot VALUES (%s, 'main', 'flour', %s, 'L1', 30, NULL, NULL, 1.1)",
+            (tenant_id, asking_day()),
+        )
+
+
+def asking_day() -> date:
+    """The date where the asking bakery is: behind all others, so that no test meets its midnight."""
+    return datetime.now(ZoneInfo("Etc/GMT+12")).date()
+
+
+def test_a_plan_goes_through_rejection_regeneration_and_approval(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking_bakery(store, "a")
+    day = str(asking_day())
+    run("plan", "run", "--tenant", "a")
+    shown = run("plan", "show", "--tenant", "a").stdout
+    assert "Purchases at main: revision 1 pending, version 1" in shown
+    assert "Doughs, by the time of mixing" in shown
+    assert "1 of 3" in shown
+    assert max(map(len, shown.splitlines())) <= 128
+    sheet = json.loads(run("plan", "show", "--tenant", "a", "--json").stdout)
+    bread = next(line for line in sheet["production"] if line["product_id"] == "bread")
+    assert len(bread["batch_bakes_at"]) == bread["batches"] > 0
+    assert sheet["doughs"][0]["run_quantities"] == [12.0, 12.0, 12.0]
+    line_id = sheet["purchases"][0]["line_id"]
+    assert line_id[:8] in shown
+
+    decide = ("--tenant", "a", "--by", "ana")
+    said = run("plan", "reject", *decide, "--notes", "The count is Outdated").stdout
+    assert f"{day} main: revision 1 pending -> rejected by ana (version 2)" in said
+    assert f"Auto-regenerating plan of a for {day}, attempt 1 of 3." in said
+    assert f"{day}: 1 tenants done" in said, "without a running instance it is made again at once"
+
+    conflict = run("plan", "approve", *decide, "--version", "1", expect=3)
+    assert "has changed meanwhile: revision 2 was made at" in conflict.stderr
+    assert "version 3, not 1" in conflict.stderr
+    with store.transaction() as connection:
+        connection.execute("UPDATE plans.plan SET created_at = created_at - interval '30 hours'")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as outside of pytest, where nobody takes what is logged
+    late = run("plan", "approve", *decide, "--version", "3")
+    assert late.stderr.count("older than 24 hours") == 1, "it is said once"
+    assert "revision 2 pending -> approved by ana (version 4); 1 lines ordered" in late.stdout
+    assert "Warning: Approving plan older than 24 hours: revision 2 at main" in late.stderr
+    assert "is approved by ana" in run("plan", "reject", *decide, "--reason", "price", expect=3).stderr
+    assert "approved -> sent" in run("plan", "sent", *decide).stdout
+
+    told = run("plan", "history", "--tenant", "a").stdout
+    assert max(map(len, told.splitlines())) <= 128
+    for words in (
+        "superseded, rejected",
+        "regenerated from 1",
+        "Outdated",
+        "attempt 1 of 3",
+        "warning: Approving plan",
+    ):
+        assert words in " ".join(told.split()), words
+    history = json.loads(run("plan", "history", "--tenant", "a", "--json").stdout)
+    assert [row["action"] for row in history["decisions"]] == ["reject", "regenerate", "approve", "send"]
+    revisions = [row for row in history["revisions"] if row["kind"] == "procurement"]
+    assert [row["state"] for row in revisions] == ["superseded", "sent"]
+    assert revisions[1]["regenerated_from"] == revisions[0]["plan_id"]
+    assert revisions[1]["lines_changed"] == 0
+
+
+def test_any_other_rejection_waits_for_a_person(run: Run, store: Store) -> None:
+    asking_bakery(store, "a")
+    run("plan", "run", "--tenant", "a")
+    decision = json.loads(run("plan", "reject", "--tenant", "a", "--reason", "budget", "--json").stdout)
+    assert (decision["action"], decision["regeneration"], decision["runs"]) == ("reject", None, [])
+    assert store.frame("SELECT max(revision) AS n FROM plans.plan")["n"].item() == 1
+    assert "make it again: daybreak plan run" in run("plan", "approve", "--tenant", "a", expect=3).stderr
+
+
+def test_an_override_is_followed_by_everything_below_it_until_the_inputs_change(run: Run, store: Store) -> None:
+    asking_bakery(store, "a")
+    run("plan", "run", "--tenant", "a")
+
+    def bread() -> dict[str, object]:
+        sheet = json.loads(run("plan", "show", "--tenant", "a", "--json").stdout)
+        line = next(line for line in sheet["production"] if line["product_id"] == "bread")
+        return {**line, "dough": sheet["doughs"][0]["quantity"], "codes": {row["code"] for row in sheet["exceptions"]}}
+
+    recommended = bread()
+    arguments = ("--tenant", "a", "--product", "bread", "--reason", "school trip", "--by", "ana")
+    said = run("plan", "override", "production", *arguments, "--batches", "7").stdout
+    assert "Set override 1: 7 batches of bread at main" in said
+    overridden = bread()
+    assert (overridden["batches"], overridden["limited_by"], overridden["override_by"]) == (7, "override", "ana")
+    assert overridden["recommended_batches"] == recommended["batches"] != 7
+    assert overridden["dough"] == 63, "0.9 kg for each of 70 loaves"
+
+    run("plan", "run", "--tenant", "a", "--force")
+    again = bread()
+    assert (again["batches"], again["override_reason"]) == (7, "school trip"), (
+        "it survives planning the same inputs again"
+    )
+    with store.transaction() as connection:
+        add_sales(connection, "a", [("main", "bread", asking_day() - timedelta(days=1), 23.0)], source="till-2")
+    run("plan", "run", "--tenant", "a")
+    lapsed = bread()
+    assert lapsed["override_by"] is None
+    assert "override_lapsed" in lapsed["codes"]  # type: ignore[operator]
+    listed = json.loads(run("plan", "override", "list", "--tenant", "a", "--json").stdout)["overrides"]
+    assert [(row["amount"], row["state"]) for row in listed] == [(7, "lapsed")]
+
+    said = run("plan", "override", "production", *arguments, "--batches", "2").stdout
+    assert "in place of 7" in said
+    assert bread()["batches"] == 2
+    run("plan", "override", "withdraw", "2", "--tenant", "a", "--by", "ben")
+    assert bread()["override_by"] is None
+    assert "withdrawn" in run("plan", "override", "list", "--tenant", "a").stdout
+
+
+def test_a_purchase_override_fixes_the_packs_of_its_delivery(run: Run, store: Store) -> None:
+    asking_bakery(store, "a")
+    run("plan", "run", "--tenant", "a")
+
+    def lines() -> dict[str, dict[str, object]]:
+        sheet = json.loads(run("plan", "show", "--tenant", "a", "--json").stdout)
+        return {line["delivery_on"]: line for line in sheet["purchases"]}
+
+    before = lines()
+    delivery = sorted(before)[1]
+    arguments = ("--tenant", "a", "--item", "flour", "--supplier", "mill", "--reason", "cheap now", "--by", "ana")
+    run("plan", "override", "purchase", *arguments, "--delivery", delivery, "--packs", "6")
+    after = lines()
+    assert (after[delivery]["packs"], after[delivery]["override_by"]) == (6, "ana")
+    assert after[delivery]["recommended_packs"] == before[delivery]["packs"]
+    assert sum(int(str(line["packs"])) for line in after.values()) <= 6 + sum(
+        int(str(line["packs"])) for line in before.values()
+    )
+
+
 def test_a_failing_tenant_is_named_and_the_others_are_planned(run: Run, store: Store) -> None:
     for tenant_id in ("good", "broken"):
         bakery(store, tenant_id)
@@ -125,6 +276,12 @@ def test_stored_forecasts_are_scored_and_a_day_without_any_is_a_failure(run: Run
         (("plan", "show"), 2, "--tenant"),
         (("plan", "backfill", "--all", "--from", "2026-01-01", "--to", "2026-01-02"), 4, "daybreak up"),
         (("validate", "--tenant", "nobody"), 3, "no tenant nobody"),
+        (("plan", "approve", "--tenant", "nobody"), 3, "no tenant nobody"),
+        (("plan", "approve"), 2, "--tenant"),
+        (("plan", "reject", "--tenant", "nobody", "--reason", "dislike"), 2, "stale_data"),
+        (("plan", "override", "list", "--tenant", "nobody"), 3, "no tenant nobody"),
+        (("plan", "override", "withdraw", "1", "--tenant", "nobody"), 3, "no tenant nobody"),
+        (("plan", "history", "--tenant", "nobody"), 3, "no tenant nobody"),
         (("plan", "bake"), 2, "bake"),
         (("settings", "set", "colour", "blue"), 2, "colour"),
         (("settings", "set", "partitions-start", "2022-02-30"), 3, "2022-02-30"),
@@ -141,7 +298,10 @@ def test_what_cannot_be_done_is_refused_in_words(run: Run, arguments: tuple[str,
 
 def test_a_tenant_without_a_plan_or_not_active_is_told_what_to_do(run: Run, store: Store) -> None:
     add_bakery(store, "a")
-    assert "daybreak plan run --tenant a" in run("plan", "show", "--tenant", "a", expect=3).stderr
+    for command in ("show", "approve", "reject", "sent", "history"):
+        assert "daybreak plan run --tenant a" in run("plan", command, "--tenant", "a", expect=3).stderr
+    override = ("plan", "override", "production", "--tenant", "a", "--product", "bread", "--batches", "1")
+    assert "daybreak plan run --tenant a" in run(*override, "--reason", "x", expect=3).stderr
     run("tenant", "suspend", "a")
     assert "daybreak tenant resume a" in run("plan", "run", "--tenant", "a", expect=3).stderr
 
@@ -178,7 +338,9 @@ def test_help_imports_nothing_that_is_slow() -> None:
     assert any(line.strip().startswith("plan ") for line in lines)
 
 
-@pytest.mark.parametrize("command", [("plan", "--help"), ("plan", "run", "--help"), ("validate", "--help")])
+@pytest.mark.parametrize(
+    "command", [("plan", "--help"), ("plan", "override", "--help"), ("plan", "run", "--help"), ("validate", "--help")]
+)
 def test_help_of_a_command_does_not_import_dagster(command: tuple[str, ...]) -> None:
     script = (
         "import sys; from daybreak.cli import main\n"

@@ -1,6 +1,6 @@
 """What a batch reads from the store: the rows as they are, as they were known on the run date, and nothing of the future."""
 
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from planning.censoring import NOT_SOLD_OUT
 from planning.frames import PLAN_DAYS, Panel
+from planning.workshop import Workshop
 from resources.imports.importer import Options, import_batch
 from resources.imports.source import Source
 from resources.store.database import Store
@@ -17,8 +18,10 @@ from resources.store.due import read_validation_state
 from resources.store.inputs import (
     read_assortment,
     read_customer_orders,
+    read_doughs,
     read_events,
     read_forecasts,
+    read_items,
     read_open_orders,
     read_planned_production,
     read_products,
@@ -27,8 +30,11 @@ from resources.store.inputs import (
     read_requirements,
     read_sales_panel,
     read_stock_history,
+    read_supplier_items,
     read_supplier_prices,
+    read_suppliers,
     read_tenants,
+    read_workshop,
     rebuild_demand_panels,
     refresh_demand_panels,
 )
@@ -48,6 +54,7 @@ from tests.integration.store_bakery import (
     add_bakery,
     add_sales,
     context,
+    doughs,
     forecasts,
     production_lines,
     purchase_lines,
@@ -502,7 +509,9 @@ def test_what_was_written_is_read_back(store: Store) -> None:
     tenants, lines = ["a", "b"], purchase_lines(["a", "b"])
     with store.transaction() as connection:
         write_forecasts(connection, context(connection, tenants), forecasts(tenants), NO_BACKTEST, NO_EXCEPTIONS)
-        write_production(connection, context(connection, tenants), production_lines(tenants), NO_EXCEPTIONS)
+        write_production(
+            connection, context(connection, tenants), production_lines(tenants), NO_EXCEPTIONS, doughs=doughs(tenants)
+        )
         write_procurement(
             connection,
             context(connection, tenants),
@@ -515,6 +524,7 @@ def test_what_was_written_is_read_back(store: Store) -> None:
         planned = read_planned_production(connection, tenants, DAY)
         needed = read_requirements(connection, tenants, DAY)
         bought = read_purchase_lines(connection, tenants, DAY)
+        mixed = read_doughs(connection, tenants, DAY)
         nothing = read_forecasts(connection, tenants, DAY + timedelta(days=1))
 
     order = forecasts(tenants).keys.sort_values(["tenant_id", "location_id", "product_id"]).index.to_numpy()
@@ -523,11 +533,104 @@ def test_what_was_written_is_read_back(store: Store) -> None:
         np.testing.assert_allclose(forecast[name], written[name], rtol=1e-6)
     pd.testing.assert_frame_equal(forecast.keys, written.keys, check_dtype=False)
     np.testing.assert_array_equal(planned["horizon_units"], [np.arange(40.0, 54)] * 2)
+    np.testing.assert_array_equal(planned["deviation_units"], [np.arange(14) / 2] * 2)
+    assert set(needed.keys["safety_stock_reason"]) == {"95 % of 3 days"}
+    pd.testing.assert_frame_equal(mixed, doughs(tenants), check_dtype=False)
     for name, matrix in requirements(tenants).values.items():
         np.testing.assert_array_equal(needed[name], matrix)
-    shared = [column for column in lines.columns if column not in ("expires_on", "line_id")]
+    overridden = ["override_by", "override_reason"]
+    assert bought[overridden].isna().all(axis=None)
+    shared = [column for column in lines.columns if column not in ("expires_on", "order_key", *overridden)]
     pd.testing.assert_frame_equal(bought[shared], lines[shared], check_dtype=False)
+    assert bought["purchase_order_id"].nunique() == 4, "an order per tenant and order key"
     assert nothing["quantile_units"].shape == (0, 14, 9)
+
+
+def test_times_of_batches_are_stored_as_instants_beside_each_other(store: Store) -> None:
+    add_bakery(store, "a")
+    at = [NOW + timedelta(minutes=n) for n in range(40)]
+    lines = production_lines(["a"]).assign(
+        batch_resource_ids=[["deck-oven"] * 40], batch_starts_at=[at], batch_bakes_at=[at], batch_ready_at=[at],
+        ready_by=[NOW + timedelta(hours=1)], is_late=True,
+    )  # fmt: skip
+    with store.transaction() as connection:
+        write_production(connection, context(connection, ["a"]), lines, NO_EXCEPTIONS)
+        batches = connection.execute(
+            "SELECT batch_no, resource_id, ready_at, expected_gain::float8 FROM plans.production_batch ORDER BY 1"
+        ).fetchall()
+    assert batches[:3] == [(1, "deck-oven", at[0], 1.5), (2, "deck-oven", at[1], 0.25), (3, "deck-oven", at[2], None)]
+    assert len(batches) == 40
+    naive = lines.assign(batch_ready_at=[[moment.replace(tzinfo=None) for moment in at]])
+    with pytest.raises(ValueError, match="no time zone"), store.transaction() as connection:
+        write_production(connection, context(connection, ["a"]), naive, NO_EXCEPTIONS)
+
+
+def test_a_plan_made_before_deviations_were_kept_has_none(store: Store) -> None:
+    add_bakery(store, "a")
+    with store.transaction() as connection:
+        write_production(connection, context(connection, ["a"]), production_lines(["a"]), NO_EXCEPTIONS)
+        connection.execute("UPDATE plans.production_line SET deviation_units = '{}'")
+        planned = read_planned_production(connection, ["a"], DAY)
+    np.testing.assert_array_equal(planned["deviation_units"], np.zeros((1, PLAN_DAYS)))
+
+
+def test_the_workshop_is_read_in_four_queries_with_the_calendar_of_the_horizon(store: Store) -> None:
+    for tenant_id in ("a", "b"):
+        add_bakery(store, tenant_id)
+    statements = """
+        INSERT INTO master.resource VALUES ('a', 'oven', 'main', 'Oven', 'oven', 12, 'trays', '03:30');
+        INSERT INTO master.resource (tenant_id, resource_id, location_id, name, kind, capacity, capacity_unit)
+            VALUES ('b', 'mixer', 'main', 'Mixer', 'mixer', 40, 'kg');
+        INSERT INTO master.process_step VALUES
+            ('a', 'bread', 2, 'oven', 'oven', 45, 4, 10), ('a', 'bread', 1, 'labour', NULL, 5, 1, 0);
+        INSERT INTO master.opening_hours VALUES ('a', 'main', 0, '07:30', '19:00');
+    """
+    with store.transaction() as connection:
+        for statement in statements.split(";")[:-1]:
+            connection.execute(statement)  # type: ignore[arg-type]
+        for offset in (-2, -1, 13, 14):
+            connection.execute(
+                "INSERT INTO master.resource_calendar VALUES ('a', 'oven', %s, '04:00', NULL, 0, 'repair')",
+                (DAY + timedelta(days=offset),),
+            )
+        workshop = read_workshop(connection, ["a", "b"], DAY)
+        alone = read_workshop(connection, ["b"], DAY)
+    oven = workshop.resources.iloc[0]
+    assert (oven["kind"], oven["capacity"], oven["available_from"]) == ("oven", 12.0, time(3, 30))
+    assert workshop.resources["available_from"].tolist()[1] == time(0)
+    assert workshop.calendar["on_date"].tolist() == [days_before(1), DAY + timedelta(days=13)]
+    assert workshop.calendar.loc[0, ["from_at", "until_at", "capacity"]].tolist() == [time(4), None, 0.0]
+    assert workshop.steps[["step_no", "resource_kind", "resource_id", "minutes"]].values.tolist() == [
+        [1, "labour", None, 5.0], [2, "oven", "oven", 45.0],
+    ]  # fmt: skip
+    assert workshop.opening[["weekday", "opens_at"]].values.tolist() == [[0, time(7, 30)]]
+    assert [len(frame) for frame in (alone.resources, alone.calendar, alone.steps, alone.opening)] == [1, 0, 0, 0]
+    assert list(alone.steps.columns) == list(Workshop.empty().steps.columns)
+    assert list(alone.calendar.columns) == list(Workshop.empty().calendar.columns)
+    assert list(alone.resources.columns) == list(Workshop.empty().resources.columns)
+
+
+def test_settings_of_the_workshop_and_of_buying_are_read(store: Store) -> None:
+    add_bakery(store, "a")
+    statements = """
+        UPDATE master.product SET ready_by = '06:15' WHERE product_id = 'bread';
+        UPDATE master.item SET lot_rule = 'fixed', lot_quantity = 50, service_level = 0.9 WHERE item_id = 'flour';
+        UPDATE master.supplier SET delivery_fee = 7.5;
+        UPDATE master.supplier_item SET lead_sd_days = 0.5, on_time_rate = 0.93;
+    """
+    with store.transaction() as connection:
+        for statement in statements.split(";")[:-1]:
+            connection.execute(statement)  # type: ignore[arg-type]
+        products = read_products(connection, ["a"], ON)
+        items = read_items(connection, ["a"]).set_index("item_id")
+        suppliers = read_suppliers(connection, ["a"])
+        offers = read_supplier_items(connection, ["a"])
+    assert products["ready_by"].tolist() == [time(6, 15), None]
+    assert items.loc["flour", ["service_level", "lot_rule", "lot_quantity"]].tolist() == [0.9, "fixed", 50.0]
+    assert items.loc["salt", ["service_level", "lot_rule"]].tolist() == [0.95, "delivery_calendar"]
+    assert items["lot_periods"].isna().all()
+    assert suppliers["delivery_fee"].tolist() == [7.5]
+    assert offers.loc[0, ["lead_sd_days", "on_time_rate"]].tolist() == [0.5, 0.93]
 
 
 def test_tenants_events_and_assortment_have_their_types_without_rows(store: Store) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daybreak.cli import main
+from resources.imports.contracts import KINDS
 from resources.store.database import Store
 
 
@@ -188,3 +189,9 @@ def test_a_change_that_cannot_be_is_refused_with_the_remedy(
 ) -> None:
     run("tenant", "add", "krume", *BERLIN)
     assert words in run(*arguments, expect=exit_code).output
+
+
+def test_the_help_of_import_names_every_kind() -> None:
+    said = CliRunner().invoke(main, ["import", "--help"]).stdout
+    named = " ".join(said.split()).replace("- ", "-").split("Kinds: ")[1].split(". ")[0]
+    assert named.split(", ") == list(KINDS)

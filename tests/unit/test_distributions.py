@@ -1,18 +1,25 @@
 """Demand distributions: published losses, and the identities that every distribution obeys."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planning.distributions import (
+    Demand,
     DiscreteDemand,
     NormalDemand,
     PoissonDemand,
     QuantileDemand,
+    deviation_between,
     is_crossed,
+    over_periods,
     pool_independent,
     standard_normal_loss,
+    sum_of_independent,
 )
 from planning.frames import QUANTILE_LEVELS
 
@@ -64,12 +71,21 @@ class TestQuantileDemand:
         demand = QuantileDemand.from_quantiles((0.25, 0.5), (1.0, 9.0))
         assert demand.knot_units[0] == 0
 
-    def test_nine_quantiles_of_a_normal_come_near_its_losses(self) -> None:
+    @pytest.mark.parametrize(
+        ("levels", "waste", "lost"),
+        [
+            (LEVELS, 7.5437, 4.5437),
+            (QUANTILE_LEVELS, 7.7269, 4.7269),
+            (tuple(np.arange(1, 100) / 100), 7.5773, 4.5773),
+        ],
+    )
+    def test_quantiles_of_a_normal_come_near_its_losses(self, levels: tuple, waste: float, lost: float) -> None:
         normal = NormalDemand(120, 15)
-        demand = QuantileDemand.from_quantiles(QUANTILE_LEVELS, normal.quantile(QUANTILE_LEVELS))
-        assert demand.expected_waste(123) == pytest.approx(7.7269, abs=5e-5)
-        assert demand.expected_lost(123) == pytest.approx(4.7269, abs=5e-5)
+        demand = QuantileDemand.from_quantiles(levels, normal.quantile(levels))
+        assert demand.expected_waste(123) == pytest.approx(waste, abs=5e-5)
+        assert demand.expected_lost(123) == pytest.approx(lost, abs=5e-5)
         assert normal.expected_waste(123) == pytest.approx(7.6034, abs=5e-5)
+        assert normal.expected_lost(123) == pytest.approx(4.6034, abs=5e-5)
 
     @given(curves, st.floats(-10, 700))
     @settings(max_examples=50)
@@ -172,6 +188,84 @@ class TestPooling:
         assert pooled.quantile(0.95)[0] == pytest.approx(400 + 2 * 38)
 
 
+class TestSeveralPeriods:
+    def test_normal_means_add_and_deviations_by_their_squares(self) -> None:
+        demand = over_periods(NormalDemand(50, 8), 5)
+        assert demand.mean == 250
+        assert demand.sigma == pytest.approx(8 * np.sqrt(5))
+
+    def test_a_poisson_stays_one(self) -> None:
+        np.testing.assert_allclose(over_periods(PoissonDemand(1.25), [1, 2, 4]).mean, [1.25, 2.5, 5])
+
+    def test_a_discrete_demand_takes_every_sum(self) -> None:
+        demand = over_periods(DiscreteDemand([0, 1], [0.5, 0.5]), 3)
+        np.testing.assert_array_equal(demand.points, [0, 1, 2, 3])
+        np.testing.assert_allclose(demand.probabilities, [1 / 8, 3 / 8, 3 / 8, 1 / 8])
+
+    @given(st.integers(1, 5))
+    def test_discrete_demands_of_rows_add_row_by_row(self, periods: int) -> None:
+        rows = DiscreteDemand([2, 4, 6], [[0.3, 0.4, 0.3], [0.1, 0.1, 0.8]])
+        together = over_periods(rows, periods)
+        for row in range(2):
+            alone = over_periods(DiscreteDemand(rows.points, rows.probabilities[row]), periods)
+            np.testing.assert_allclose(together.probabilities[row], alone.probabilities)
+        np.testing.assert_allclose(together.mean, periods * rows.mean)
+
+    def test_a_curve_of_normal_quantiles_becomes_that_of_the_sum(self) -> None:
+        curve = QuantileDemand.from_quantiles(QUANTILE_LEVELS, NormalDemand(100, 12).quantile(QUANTILE_LEVELS))
+        summed = over_periods(curve, 4)
+        np.testing.assert_allclose(summed.knot_units[1:-1], NormalDemand(400, 24).quantile(QUANTILE_LEVELS))
+        assert summed.mean == pytest.approx(4 * curve.mean)
+
+    @pytest.mark.parametrize("periods", [0, 1.5])
+    def test_parts_of_a_period_are_refused_where_they_have_no_meaning(self, periods: float) -> None:
+        with pytest.raises(ValueError, match="whole number"):
+            over_periods(DiscreteDemand([0, 1], [0.5, 0.5]), periods)  # type: ignore[call-overload]
+
+    def test_the_sum_of_different_demands(self) -> None:
+        demand = sum_of_independent(DiscreteDemand([0, 3], [0.2, 0.8]), DiscreteDemand([1, 4], [0.5, 0.5]))
+        np.testing.assert_array_equal(demand.points, [1, 4, 7])
+        np.testing.assert_allclose(demand.probabilities, [0.1, 0.5, 0.4])
+
+
+class TestPlainNumbers:
+    """A user with a book beside him passes numbers and lists."""
+
+    @pytest.mark.parametrize(
+        "demand",
+        [
+            NormalDemand(50, 8),
+            PoissonDemand(50),
+            DiscreteDemand([40, 50, 60], [0.2, 0.6, 0.2]),
+            QuantileDemand([0, 0.5, 1], [30, 50, 70]),  # type: ignore[arg-type]
+            QuantileDemand.from_quantiles([0.25, 0.5, 0.75], [40, 50, 60]),
+        ],
+    )
+    def test_give_numbers(self, demand: QuantileDemand) -> None:
+        for value in (
+            demand.mean, demand.quantile(0.7), demand.cdf(55), demand.expected_waste(55), demand.expected_lost(55),
+        ):  # fmt: skip
+            assert np.ndim(value) == 0
+            assert float(value) == pytest.approx(float(np.asarray(value)))
+        assert demand.mean == pytest.approx(50)
+        assert demand.expected_waste(55) - demand.expected_lost(55) == pytest.approx(5)
+
+    def test_demand_without_deviation_is_certain(self) -> None:
+        demand = NormalDemand([10, 10], [0, 2])
+        np.testing.assert_array_equal(demand.cdf([[9.9], [10]])[:, 0], [0, 1])
+        np.testing.assert_allclose(demand.expected_waste(13), [3, NormalDemand(10, 2).expected_waste(13)])
+        np.testing.assert_allclose(demand.expected_lost(7), [3, NormalDemand(10, 2).expected_lost(7)])
+        np.testing.assert_array_equal(NormalDemand(10, 0).quantile([0.1, 0.9]), 10)
+
+    def test_no_demand_is_a_poisson_too(self) -> None:
+        demand = PoissonDemand(0)
+        assert (demand.quantile(0.99), demand.cdf(0), demand.expected_waste(3), demand.expected_lost(0)) == (0, 1, 3, 0)
+
+    def test_the_deviation_between_quantiles_is_that_of_a_normal(self) -> None:
+        normal = NormalDemand(120, 15)
+        assert deviation_between(normal.quantile(0.1), normal.quantile(0.9)) == pytest.approx(15)
+
+
 class TestPublishedLosses:
     def test_standard_normal_loss(self) -> None:
         assert standard_normal_loss(0.85) == pytest.approx(0.10997, abs=5e-6)
@@ -225,3 +319,53 @@ class TestEveryDemand:
     def test_what_is_no_discrete_distribution_is_refused(self, points: list, probabilities: list) -> None:
         with pytest.raises(ValueError, match="must"):
             DiscreteDemand(np.array(points), np.array(probabilities))
+
+
+class TestWhatIsNoDemand:
+    """Values that describe no demand are refused, and unknown ones stay unknown."""
+
+    @pytest.mark.parametrize(
+        "demand",
+        [
+            NormalDemand(10, 2),
+            PoissonDemand(3),
+            DiscreteDemand([1, 2], [0.5, 0.5]),
+            QuantileDemand.from_quantiles([0.1, 0.9], [1, 2]),
+        ],
+    )
+    @pytest.mark.parametrize("share", [-0.1, 1.5, [0.5, 95]])
+    def test_a_share_outside_zero_to_one_is_refused(self, demand: Demand, share: Any) -> None:
+        with pytest.raises(ValueError, match="shares lie in"):
+            demand.quantile(share)
+
+    @pytest.mark.parametrize(
+        "demand", [NormalDemand(10, 2), DiscreteDemand([1, 2], [0.5, 0.5]), QuantileDemand([0, 1], [1, 2])]
+    )
+    def test_the_quantile_of_an_unknown_share_is_unknown(self, demand: Demand) -> None:
+        assert np.isnan(demand.quantile(np.nan))
+
+    @pytest.mark.parametrize(
+        "of",
+        [
+            lambda: NormalDemand([10, 10], [2, -1]),
+            lambda: PoissonDemand(-1),
+            lambda: DiscreteDemand([1, 2, 3], [0.5, 0.5]),
+            lambda: DiscreteDemand([np.nan], [1.0]),
+            lambda: QuantileDemand([0.1, 0.9], [1, 2]),
+            lambda: QuantileDemand([0, 0.5, 1], [1, 2]),
+            lambda: over_periods(NormalDemand(10, 1), -2),
+            lambda: over_periods(PoissonDemand(10), [1, 0]),
+        ],
+    )
+    def test_what_describes_no_demand_is_refused(self, of: Callable[[], object]) -> None:
+        with pytest.raises(ValueError):  # noqa: PT011 - each says something else
+            of()
+
+    def test_certain_demand_is_certain_at_every_share_and_the_ends_of_others_are_infinite(self) -> None:
+        assert NormalDemand(10, 0).quantile([0.0, 0.5, 1.0]).tolist() == [10, 10, 10]
+        assert NormalDemand(10, 1).quantile([0.0, 1.0]).tolist() == [-np.inf, np.inf]
+        assert PoissonDemand([0, 3]).quantile(1.0).tolist() == [0, np.inf]
+
+    def test_the_loss_far_out_is_nothing_on_the_right_and_all_on_the_left(self) -> None:
+        assert standard_normal_loss([-np.inf, 50.0, np.inf]).tolist() == [np.inf, 0, 0]
+        assert NormalDemand(10, 1).expected_lost(np.inf) == 0

@@ -1,10 +1,12 @@
 """Recipes exploded over several levels, and what happens to those that cannot be."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planning.explosion import explode
 from planning.frames import Panel
@@ -137,3 +139,129 @@ def test_nothing_planned_needs_nothing():
     nothing = Panel(planned({("t", "s", "roll"): [1]}).keys.iloc[:0], {"horizon_units": np.zeros((0, 14))}, DAY)
     exploded = explode(nothing, BREAD.iloc[:0], items_of(BREAD))
     assert exploded.requirements["gross_quantity"].shape == (0, 14)
+
+
+# ---------------------------------------------------------------- parts on hand
+
+
+def lots_of(*lots: tuple[str, str, float, int | None]) -> pd.DataFrame:
+    """Lots at a location: location, item, quantity, and days until it expires."""
+    columns = ["tenant_id", "location_id", "item_id", "quantity", "expires_on"]
+    rows = [
+        ("t", place, item, quantity, None if n is None else DAY + timedelta(days=n))
+        for place, item, quantity, n in lots
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def needs_of(plan: Panel, lots: pd.DataFrame, recipes: pd.DataFrame = BREAD) -> dict[tuple[str, ...], list[float]]:
+    return gross_of(explode(plan, recipes, items_of(recipes).assign(removal_days=0), lots))
+
+
+def test_dough_on_hand_is_used_on_the_first_days_and_only_its_rest_takes_flour():
+    plan = planned({("t", "shop", "baguette"): [100, 100, 100]})  # 35 kg of dough a day
+    gross = needs_of(plan, lots_of(("shop", "dough", 50.0, None)))
+    made = np.array([0, 20, 35.0])
+    assert gross["t", "shop", "flour"] == pytest.approx(made * 105 / 175)
+    assert gross["t", "shop", "bag"] == [100, 100, 100]
+
+
+def test_dough_that_expires_is_used_first_and_not_afterwards():
+    plan = planned({("t", "shop", "baguette"): [100, 0, 100]})
+    gross = needs_of(
+        plan, lots_of(("shop", "dough", 10.0, None), ("shop", "dough", 60.0, 1), ("shop", "dough", 9.0, -1))
+    )
+    assert gross["t", "shop", "flour"] == pytest.approx(np.array([0, 0, 25]) * 105 / 175)
+
+
+def test_stock_is_netted_level_by_level_where_it_is():
+    plan = planned({("t", "a", "baguette"): [100], ("t", "b", "baguette"): [100], ("t", "a", "roll"): [50]})
+    gross = needs_of(
+        plan, lots_of(("a", "dough", 17.5, None), ("a", "starter", 0.2, None), ("elsewhere", "dough", 99, None))
+    )
+    made = 35 + 3 - 17.5
+    starter = made * 10 / 175 - 0.2
+    assert gross["t", "a", "flour"][0] == pytest.approx(made * 100 / 175 + starter / 2)
+    assert gross["t", "b", "flour"][0] == pytest.approx(35 * 105 / 175)
+
+
+def test_products_on_hand_are_the_production_plans_business():
+    plan = planned({("t", "shop", "baguette"): [100]})
+    assert needs_of(plan, lots_of(("shop", "baguette", 50.0, None))) == needs_of(plan, lots_of())
+
+
+def test_a_part_needed_at_two_levels_is_netted_once():
+    recipes = pd.concat(
+        [recipe("roll", {"dough": 1, "starter": 1}), recipe("dough", {"starter": 1}), recipe("starter", {"flour": 1})]
+    )
+    gross = needs_of(planned({("t", "shop", "roll"): [10, 10]}), lots_of(("shop", "starter", 25.0, None)), recipes)
+    assert gross["t", "shop", "flour"] == pytest.approx([0, 15])
+
+
+def test_independent_products_add_up_their_deviations_as_squares():
+    plan = planned({("t", "shop", "baguette"): [3, 5], ("t", "shop", "roll"): [7, 1]})
+    plan = Panel(plan.keys, {**plan.values, "deviation_units": np.array([[0, 10.0], [0, 20.0]])}, DAY)
+    exploded = explode(plan, BREAD, items_of(BREAD))
+    keys = exploded.requirements.keys["item_id"].tolist()
+    deviation = dict(zip(keys, exploded.requirements["deviation_quantity"].tolist(), strict=True))
+    assert deviation["bag"] == [0, 10]
+    assert deviation["flour"] == pytest.approx([0, round(float(np.hypot(10 * 0.35, 20 * 0.06)) * 105 / 175, 6)])
+    without = explode(planned({("t", "shop", "roll"): [7, 1]}), BREAD, items_of(BREAD))
+    assert not without.requirements["deviation_quantity"].any()
+
+
+units = st.lists(st.lists(st.integers(0, 50).map(float), min_size=4, max_size=4), min_size=4, max_size=4)
+stocks = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["dough", "starter", "flour"]),
+        st.floats(0, 40).map(lambda quantity: round(quantity, 2)),
+        st.none() | st.integers(-1, 4),
+    ),
+    max_size=5,
+)
+
+
+@given(units, stocks)
+@settings(max_examples=60, deadline=None)
+def test_gross_is_the_sum_of_its_pegged_uses_every_day_with_and_without_parts_on_hand(drawn, lots):
+    rows = {
+        ("t", place, item): drawn[n]
+        for n, (place, item) in enumerate((p, i) for p in "ab" for i in ("baguette", "roll"))
+    }
+    for stock in (None, lots_of(*lots)):
+        exploded = explode(planned(rows), BREAD, items_of(BREAD).assign(removal_days=0), stock)
+        total = np.zeros_like(exploded.requirements["gross_quantity"])
+        shares = exploded.needed_shares if exploded.needed_shares is not None else np.ones((len(exploded.uses), 4))
+        assert ((shares >= 0) & (shares <= 1)).all()
+        for use, share in zip(exploded.uses.itertuples(), shares, strict=True):
+            total[use.requirement_row] += use.quantity_per * exploded.planned["horizon_units"][use.planned_row] * share
+        assert np.allclose(total, exploded.requirements["gross_quantity"], atol=1e-5)
+
+
+@given(units, stocks)
+@settings(max_examples=40, deadline=None)
+def test_parts_on_hand_lower_what_is_bought_by_what_is_used_of_them(drawn, lots):
+    """Against the same netting by hand, a node and a day at a time."""
+    rows = {
+        ("t", place, item): drawn[n]
+        for n, (place, item) in enumerate((p, i) for p in "ab" for i in ("baguette", "roll"))
+    }
+    gross = needs_of(planned(rows), lots_of(*lots))
+    for place in "ab":
+        held = {item: sorted([through if through is not None else 99, quantity] for where, item_of, quantity, through in lots
+                             if where == place and item_of == item) for item in ("dough", "starter")}  # fmt: skip
+        for day in range(4):
+            dough = 0.35 * rows["t", place, "baguette"][day] + 0.06 * rows["t", place, "roll"][day]
+            dough = left_open(held["dough"], dough, day)
+            starter = left_open(held["starter"], dough * 10 / 175, day)
+            expected = dough * 100 / 175 + starter / 2
+            assert gross["t", place, "flour"][day] == pytest.approx(expected, abs=2e-6)
+
+
+def left_open(lots: list[list], wanted: float, day: int) -> float:
+    """What these lots (last day, quantity), first-expired first, leave open of a need; they are used up in place."""
+    for lot in lots:
+        taken = min(lot[1], wanted) if lot[0] >= day else 0.0
+        lot[1], wanted = lot[1] - taken, wanted - taken
+    return wanted

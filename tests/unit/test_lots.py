@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planning.frames import PlanningError
 from planning.keys import NEVER
-from planning.lots import LOT_COLUMNS, last_usable_days, lot_table, roll_forward, run_fefo
+from planning.lots import LOT_COLUMNS, last_usable_days, lot_dates, lot_table, roll_forward, run_fefo
 
 DAY_1 = date(2026, 1, 1)
 KEY = {"tenant_id": "t", "location_id": "shop", "item_id": "flour"}
@@ -64,6 +64,15 @@ def test_removal_days_end_use_before_the_expiry_date():
     assert on(int(through[0]) + 1) == date(2026, 1, 16)
 
 
+def test_a_lot_expires_and_is_removed_days_after_its_receipt():
+    """Odoo: received on 1 January, expiration after 30 days, removal 15 days before that."""
+    dates = lot_dates(date(2026, 1, 1), 30, 15)
+    assert (dates.expires_on, dates.removal_on) == (date(2026, 1, 31), date(2026, 1, 16))
+    many = lot_dates(np.array(["2026-01-01", "2024-02-01"], dtype="datetime64[D]"), [30, 28], 0)
+    assert many.expires_on.tolist() == [date(2026, 1, 31), date(2024, 2, 29)]
+    assert many.removal_on.tolist() == many.expires_on.tolist()
+
+
 def test_equal_expiry_is_broken_by_receipt_then_lot_and_lots_that_keep_come_last():
     frame = lots(("z", 1, on(-9), None), ("b", 1, on(0), on(9)), ("a", 1, on(0), on(9)), ("c", 1, on(-1), on(9)))
     run = run_one(frame, [2.5])
@@ -112,6 +121,30 @@ def test_stock_is_conserved_and_nothing_is_used_after_its_last_day(groups, deman
         assert (run.consumption[g] <= np.array(usable_on) + 1e-9).all()
         alone = run_fefo(lot_table(np.where(group == g, 0, -1), 1, frame, start, through), demands[:1])
         assert np.array_equal(alone.closing[0], run.closing[g])
+
+
+@given(st.lists(lot_rows, min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_several_paths_of_demand_run_as_each_of_them_alone(groups, seed):
+    rows = [(g, *row) for g, group in enumerate(groups) for row in group]
+    frame = lots(*[(f"l{n % 3}", quantity, on(day), None) for n, (_, quantity, day, _) in enumerate(rows)])
+    group = np.array([row[0] for row in rows], dtype=int)
+    start = np.array([row[2] for row in rows], dtype=int) - 1
+    through = np.array([NEVER if row[3] is None else row[3] for row in rows], dtype=int)
+    table = lot_table(group, len(groups), frame, start, through)
+    demand = np.random.default_rng(seed).integers(0, 30, (3, len(groups), 8)).astype(float)
+    run = run_fefo(table, demand)
+    for path in range(3):
+        alone = run_fefo(table, demand[path])
+        for name, matrix in vars(alone).items():
+            assert np.array_equal(getattr(run, name)[path], matrix), name
+        assert np.allclose(np.where(alone.slack < 0, -alone.slack, 0), alone.shortage)
+
+
+def test_slack_is_what_is_left_of_usable_stock_and_negative_where_short():
+    run = run_one(lots(("a", 10, on(0), on(2)), ("b", 10, on(0), None)), [4, 4, 4, 10])
+    assert run.slack[0].tolist() == [16, 12, 6, -4]
+    assert run.expired[0].tolist() == [0, 2, 0, 0]
 
 
 # ---------------------------------------------------------------- roll_forward

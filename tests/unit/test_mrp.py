@@ -166,3 +166,22 @@ def test_packs_hold_the_need_and_respect_minimum_and_multiple(net, pack, minimum
 
 def test_nothing_needed_is_nothing_ordered():
     assert order_packs(np.array([0.0]), np.array([5.0]), np.array([3]), np.array([2])).tolist() == [0]
+
+
+def test_lists_and_single_rows_are_records_too():
+    record = mrp_record([5, 5], policy=ItemPolicy(on_hand=8))
+    assert record.planned_receipts.tolist() == [[0, 2]]
+    assert order_packs([7, 0], 5).tolist() == [2, 0]
+    assert low_level_codes(3, [0, 1], [1, 2]).tolist() == [0, 1, 2]
+
+
+def test_what_is_no_record_is_refused():
+    for call in (
+        lambda: mrp_record([5, np.nan]),
+        lambda: mrp_record([[5, 5]], [[1, 2, 3]]),
+        lambda: mrp_record([5, 5], policy=ItemPolicy(lead_periods=-1)),
+        lambda: LotRule(periods=0),
+        lambda: LotRule(multiple=-2.0),
+    ):
+        with pytest.raises(ValueError, match=r"numbers|broadcast|negative|period"):
+            call()

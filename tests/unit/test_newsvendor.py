@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from planning.distributions import DiscreteDemand, NormalDemand, PoissonDemand, QuantileDemand
+from planning.distributions import DiscreteDemand, NormalDemand, PoissonDemand, QuantileDemand, over_periods
 from planning.frames import QUANTILE_LEVELS
 from planning.newsvendor import (
     BatchRules,
@@ -15,8 +15,13 @@ from planning.newsvendor import (
     batch_marginal_values,
     best_batches,
     critical_ratio,
+    expected_mismatch_cost,
+    expected_profit,
+    fill_rate,
+    in_stock_probability,
     optimal_quantity,
     outcome_of,
+    supply_gain,
     unit_costs,
 )
 
@@ -49,7 +54,7 @@ class TestPublishedExamples:
         assert mismatch_cost(outcome_of(demand, 60), costs) == pytest.approx(2.156131552870387, abs=1e-9)
 
     def test_snyder_shen_example_4_4_demand_over_a_lead_time_of_four(self) -> None:
-        demand, costs = NormalDemand(50 * 5, 8 * np.sqrt(5)), costs_of(0.70, 0.18)
+        demand, costs = over_periods(NormalDemand(50, 8), 4 + 1), costs_of(0.70, 0.18)
         best = optimal_quantity(demand, costs)
         assert best == pytest.approx(264.7668943741548, abs=1e-9)
         assert mismatch_cost(outcome_of(demand, best), costs) == pytest.approx(4.466781004149578, abs=1e-9)
@@ -118,6 +123,47 @@ class TestPublishedExamples:
 
     def test_bread_in_batches_of_24_is_five_and_not_the_nearest_four(self) -> None:
         assert best_batches(BREAD, BREAD_COSTS, rules_of(24)).batches == 5
+
+
+class TestFiguresOfAQuantity:
+    """What a book asks of a quantity, with plain numbers."""
+
+    def test_mismatch_cost(self) -> None:
+        demand = NormalDemand(50, 8)
+        assert expected_mismatch_cost(demand, 56.603955927433887, 0.70, 0.18) == pytest.approx(1.997605193176645)
+        np.testing.assert_allclose(
+            expected_mismatch_cost(demand, [40, 60], 0.70, 0.18), [7.356131552870388, 2.156131552870387]
+        )
+        assert expected_mismatch_cost(PoissonDemand(18), 13, 270, 200) == pytest.approx(1445.751062891969, abs=1e-8)
+        assert optimal_quantity(demand, UnitCosts(0.70, 0.18)) == pytest.approx(56.603955927433887)
+
+    @given(st.floats(60, 90), st.floats(0, 150), st.floats(0.1, 3), st.floats(3.1, 9))
+    def test_mismatch_cost_is_what_profit_falls_short_of_knowing_demand(
+        self, mean: float, quantity: float, cost: float, price: float
+    ) -> None:
+        demand = NormalDemand(mean, 8)
+        mismatch = expected_mismatch_cost(demand, quantity, price - cost, cost - 0.05)
+        assert expected_profit(demand, quantity, price, cost, 0.05) == pytest.approx((price - cost) * mean - mismatch)
+
+    def test_profit_of_the_newsboy(self) -> None:
+        demand = DiscreteDemand([15, 16, 17, 18], [0.4, 0.2, 0.3, 0.1])
+        np.testing.assert_allclose(expected_profit(demand, [15, 16, 17, 18], 2.5, 1.5, 0.5), [15.0, 15.2, 15.0, 14.2])
+
+    def test_fill_rate_and_probability_of_being_in_stock(self) -> None:
+        demand = NormalDemand(3192, 1181)
+        assert fill_rate(demand, 4196) == pytest.approx(3062.153040 / 3192)
+        assert in_stock_probability(demand, 3192) == pytest.approx(0.5)
+        assert fill_rate(PoissonDemand(0), 0) == 1
+        assert fill_rate(DiscreteDemand([0, 10], [0.5, 0.5]), 0) == 0
+
+    def test_a_supply_gains_what_its_profit_is_more(self) -> None:
+        demand, costs = PoissonDemand(18), unit_costs(5, 2, 0.5, 0.25)
+        profit = [expected_profit(demand, units, 5, 2, 0.5, 0.25) for units in (7, 20)]
+        assert supply_gain(demand, 7, 20, costs, fixed_cost=1.5) == pytest.approx(profit[1] - profit[0] - 1.5)
+
+    def test_batches_with_plain_numbers(self) -> None:
+        choice = best_batches(NormalDemand(50, 8), UnitCosts(0.70, 0.18), BatchRules(24, 0, 1, np.inf, 0))
+        assert choice.batches == 2
 
 
 class TestCriticalRatio:
@@ -247,3 +293,49 @@ class TestBatches:
         for points in (1, 3, 4, 11):
             again = batch_marginal_values(demand, batches, costs, rules, opening_units=opening, points_at_once=points)
             assert again == values
+
+
+class TestNaturalArguments:
+    """Lists and plain numbers do as well as arrays, and what has no best quantity is refused."""
+
+    def test_lists_of_costs_and_rules_are_taken_like_arrays(self) -> None:
+        costs = UnitCosts([1.2, 1], [0.5, 1])
+        np.testing.assert_allclose(costs.ratio, [1.2 / 1.7, 0.5])
+        choice = best_batches(NormalDemand([100, 50], [20, 5]), costs, BatchRules([24, 10], batch_max=[9, 2]))
+        assert choice.batches.tolist() == [5, 2]
+
+    def test_a_batch_size_is_all_the_rules_that_are_needed(self) -> None:
+        rules, same = BatchRules(24), BatchRules(24, 0, 1, np.inf, 0)
+        demand, costs = NormalDemand(100, 20), UnitCosts(1.2, 0.5)
+        assert best_batches(demand, costs, rules).batches == best_batches(demand, costs, same).batches == 5
+
+    @pytest.mark.parametrize(("underage", "overage"), [(-1, 3), (3, -1), (0, 0), ([1, -1], [1, 3])])
+    def test_costs_without_a_best_quantity_are_refused(self, underage: float, overage: float) -> None:
+        demand, costs = DiscreteDemand([1, 2], [0.5, 0.5]), UnitCosts(underage, overage)
+        with pytest.raises(ValueError, match="critical_ratio"):
+            optimal_quantity(demand, costs)
+        with pytest.raises(ValueError, match="critical_ratio"):
+            best_batches(demand, costs, BatchRules(1))
+
+    def test_an_unknown_cost_leaves_the_quantity_unknown_and_is_no_zero_of_batches(self) -> None:
+        demand, costs = DiscreteDemand([1, 2], [0.5, 0.5]), UnitCosts(np.nan, 0.5)
+        assert np.isnan(optimal_quantity(demand, costs))
+        with pytest.raises(ValueError, match="default critical ratio"):
+            best_batches(demand, costs, BatchRules(1))
+
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            {"batch_size_units": 0},
+            {"batch_size_units": [24, np.nan]},
+            {"batch_size_units": 24, "batch_multiple": 0},
+            {"batch_size_units": 24, "batch_multiple": 0.5},
+            {"batch_size_units": 24, "batch_multiple": 1.5},
+            {"batch_size_units": 24, "batch_min": -1},
+            {"batch_size_units": 24, "batch_max": -1},
+            {"batch_size_units": 24, "batch_fixed_cost": -1},
+        ],
+    )
+    def test_rules_by_which_nothing_can_be_made_are_refused(self, rules: dict) -> None:
+        with pytest.raises(ValueError, match="batch_"):
+            BatchRules(**rules)

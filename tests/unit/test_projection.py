@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
-from planning.frames import Panel
-from planning.projection import Projections, project_inventory
+from planning.frames import Panel, PlanningError
+from planning.keys import NEVER
+from planning.lots import lot_table, run_fefo
+from planning.projection import Projections, demand_paths, project_inventory
 
 MONDAY = date(2026, 1, 5)
 STOCK = ("t", "shop", "milk")
@@ -31,9 +34,21 @@ def on(day: int) -> date:
 
 
 def project(
-    demand, lots=(), receipts=(), cost: float | None = 2.0, lead_days: int | None = 2, removal_days: int = 0, shelf=None
+    demand,
+    lots=(),
+    receipts=(),
+    cost: float | None = 2.0,
+    lead_days: int | None = 2,
+    removal_days: int = 0,
+    shelf=None,
+    deviation=None,
+    weekdays=None,
+    run_day: int | None = None,
 ) -> Projections:
-    """lots: (quantity, expires, unit_cost); receipts: (day, quantity, expires, unit_cost), days as numbers from Monday."""
+    """lots: (quantity, expires, unit_cost); receipts: (day, quantity, expires, unit_cost), days as numbers from Monday.
+
+    weekdays: those on which the dairy delivers; far delivers on any day.
+    """
     keys = pd.DataFrame([STOCK], columns=["tenant_id", "location_id", "item_id"])
     gross = np.broadcast_to(np.asarray(demand, dtype=float), (1, 14)).copy()
     lot_rows = [
@@ -52,13 +67,22 @@ def project(
         "unit_cost": cost,
     }
     offers = [] if lead_days is None else [("t", "far", "milk", 2, 9), ("t", "dairy", "milk", 1, lead_days)]
+    values = {"gross_quantity": gross}
+    if deviation is not None:
+        values["deviation_quantity"] = np.broadcast_to(np.asarray(deviation, dtype=float), (1, 14)).copy()
+    suppliers = pd.DataFrame(
+        [("t", "dairy", weekdays), ("t", "far", list(range(7)))],
+        columns=["tenant_id", "supplier_id", "delivery_weekdays"],
+    )
     return project_inventory(
-        Panel(keys, {"gross_quantity": gross}, MONDAY),
+        Panel(keys, values, MONDAY),
         opening_lots=pd.DataFrame(lot_rows, columns=LOT_COLUMNS),
         receipts=pd.DataFrame(receipt_rows, columns=RECEIPT_COLUMNS),
         items=pd.DataFrame([{"tenant_id": "t", "item_id": "milk", **items}]),
         supplier_items=pd.DataFrame(offers, columns=["tenant_id", "supplier_id", "item_id", "priority", "lead_days"]),
         plan_date=MONDAY,
+        suppliers=None if weekdays is None else suppliers,
+        tenants=None if run_day is None else pd.DataFrame([{"tenant_id": "t", "run_date": on(run_day)}]),
     )
 
 
@@ -160,6 +184,254 @@ def test_stock_is_conserved_every_day(demand, lots, receipts, removal_days):
     usable = sum(quantity for quantity, expires, _ in lots if expires is None or expires - removal_days >= 0)
     assert panel.keys["opening_quantity"].tolist() == [usable]
     assert (panel["closing_quantity"] >= 0).all()
+
+
+# ---------------------------------------------------------------- when to order
+
+
+@pytest.mark.parametrize(
+    ("weekdays", "lead_days", "order_by"),
+    [
+        (list(range(7)), 2, 2),
+        ([0, 3], 2, 1),  # Friday's shortage: the last delivery before is Thursday's
+        ([4], 0, 4),
+        ([5], 1, -3),  # only Saturdays: the delivery of the Saturday before the plan
+        ([], 1, None),
+    ],
+)
+def test_order_by_is_the_last_order_that_a_delivery_weekday_still_brings_in_time(weekdays, lead_days, order_by):
+    result = project(10, lots=[(45, None, None)], lead_days=lead_days, weekdays=weekdays)
+    assert key(result)["stock_out_on"] == on(4)
+    assert key(result)["order_by"] == (None if order_by is None else on(order_by))
+
+
+@given(st.sets(st.integers(0, 6), min_size=1), st.integers(0, 5), st.integers(0, 13))
+@settings(max_examples=80, deadline=None)
+def test_no_later_order_is_delivered_in_time(weekdays, lead_days, stock_out):
+    """By trying every order day: an order arrives on the first delivery weekday its lead days or more after it."""
+    demand = [0.0] * stock_out + [1.0] * (14 - stock_out)
+    order_by = key(project(demand, lead_days=lead_days, weekdays=sorted(weekdays)))["order_by"]
+
+    def arrival(order_day: int) -> int:
+        return next(day for day in range(order_day + lead_days, 99) if on(day).weekday() in weekdays)
+
+    assert order_by == max(on(day) for day in range(-20, 14) if arrival(day) <= stock_out)
+
+
+def test_past_the_last_order_day_the_remedy_names_who_can_still_deliver():
+    result = project(10, lots=[(95, None, None)], weekdays=[0], lead_days=3, run_day=5)
+    assert key(result)["order_by"] == on(4)
+    (exception,) = result.exceptions.to_dict("records")
+    assert "the last day to order was 2026-01-09" in exception["message"]
+    assert exception["remedy"].startswith("Have a delivery brought forward"), "far needs nine days"
+    result = project(10, lots=[(135, None, None)], weekdays=[0], lead_days=4, run_day=4)
+    assert key(result)["order_by"] == on(3)
+    assert "Order from far by 2026-01-09" in result.exceptions["remedy"].item()
+
+
+def test_an_offer_of_an_unknown_supplier_is_refused():
+    result = project(1, weekdays=[0])
+    with pytest.raises(PlanningError, match="ghost"):
+        project_inventory(
+            Panel(result.panel.keys[["tenant_id", "location_id", "item_id"]], {"gross_quantity": np.ones((1, 14))}, MONDAY),
+            opening_lots=pd.DataFrame(columns=LOT_COLUMNS),
+            receipts=pd.DataFrame(columns=RECEIPT_COLUMNS),
+            items=pd.DataFrame([{"tenant_id": "t", "item_id": "milk", "base_unit": "L", "shelf_life_days": None,
+                                 "removal_days": 0, "unit_cost": 1.0}]),
+            supplier_items=pd.DataFrame([("t", "ghost", "milk", 1, 1)],
+                                        columns=["tenant_id", "supplier_id", "item_id", "priority", "lead_days"]),
+            plan_date=MONDAY,
+            suppliers=pd.DataFrame([("t", "dairy", [0])], columns=["tenant_id", "supplier_id", "delivery_weekdays"]),
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------- the chance of running short
+
+
+def chance(result: Projections) -> list[float]:
+    return result.panel["stock_out_probability_by_day"][0].tolist()
+
+
+def test_demand_since_the_first_day_is_at_its_quantile_and_no_day_is_below_zero():
+    paths = demand_paths(np.array([[10.0, 10.0, 1.0]]), np.array([[3.0, 0.0, 4.0]]))
+    # Deviations of the sum: 3, 3 and 5.
+    assert paths[1, 0].tolist() == [10, 10, 1]
+    assert np.allclose(np.cumsum(paths[2, 0]), np.array([10, 20, 21]) + 1.2815515655446004 * np.array([3, 3, 5]))
+    assert paths[0, 0].round(6).tolist() == [6.155345, 10, 0]
+
+
+def test_a_certain_demand_runs_short_surely_or_never():
+    assert chance(project(10, lots=[(45, None, None)])) == [0] * 4 + [1] * 10
+    assert chance(project(10, lots=[(45, None, None)], deviation=0)) == [0] * 4 + [1] * 10
+    assert key(project(10, lots=[(45, None, None)]))["stock_out_probability"] == 1
+    assert key(project(10, lots=[(140, None, None)]))["stock_out_probability"] == 0
+
+
+@pytest.mark.parametrize("z", [-1.2, -0.5, 0.0, 0.3, 1.0, 2.0])
+def test_with_stock_of_z_deviations_it_runs_short_with_the_normal_probability_beyond_z(z):
+    """One day of demand N(100, 10): stock of 100 + 10 z is too little with 1 - Phi(z), exactly, between and beyond paths."""
+    demand, deviation = [100.0] + [0.0] * 13, [10.0] + [0.0] * 13
+    result = project(demand, lots=[(100 + 10 * z, None, None)], deviation=deviation)
+    assert key(result)["stock_out_probability"] == pytest.approx(1 - special.ndtr(z), abs=1e-9)
+
+
+def test_the_deviations_of_two_days_add_by_their_squares():
+    """A stock of 200 + 1.645 sqrt(10² + 10²): covered for two days at 95 % service, so short with 5 %."""
+    stock = 200 + special.ndtri(0.95) * np.sqrt(200)
+    result = project([100, 100] + [0] * 12, lots=[(stock, None, None)], deviation=[10, 10] + [0] * 12)
+    assert chance(result)[0] == 0
+    assert chance(result)[1] == pytest.approx(0.05)
+    assert chance(result)[13] == chance(result)[1]
+
+
+def test_the_frozen_day_is_certain_and_later_days_are_not():
+    result = project(10, lots=[(35, None, None)], deviation=[0] + [2] * 13)
+    assert chance(result)[0] == 0
+    assert 0 < chance(result)[2] < chance(result)[3] <= 1
+
+
+def test_a_chance_beyond_what_the_paths_can_tell_is_none_or_certain():
+    demand, deviation = [100.0] + [0.0] * 13, [10.0] + [0.0] * 13
+    assert chance(project(demand, lots=[(124, None, None)], deviation=deviation))[0] == 0
+    assert chance(project(demand, lots=[(76, None, None)], deviation=deviation))[0] == 1
+
+
+def test_expiring_stock_is_no_protection():
+    demand, deviation = [10.0] * 14, [0.0] + [1.0] * 13
+    keeps = project(demand, lots=[(150, None, None)], deviation=deviation)
+    spoils = project(demand, lots=[(150, 3, None)], deviation=deviation)
+    assert key(spoils)["stock_out_probability"] == 1
+    assert key(keeps)["stock_out_probability"] < 0.3
+
+
+uncertain = st.tuples(
+    st.lists(st.integers(0, 20), min_size=14, max_size=14),
+    st.lists(st.integers(0, 6), min_size=14, max_size=14),
+    st.lists(st.tuples(st.integers(0, 90), days, st.none()), max_size=4),
+    st.lists(st.tuples(st.integers(-1, 15), st.integers(1, 60), days, st.none()), max_size=4),
+)
+
+
+@given(uncertain)
+@settings(max_examples=60, deadline=None)
+def test_more_demand_leaves_less_stock_and_the_planned_path_lies_between(case):
+    demand, deviation, lots, receipts = case
+    panel = project(demand, lots, receipts, deviation=deviation).panel
+    assert (panel["closing_low_quantity"] <= panel["closing_quantity"]).all()
+    assert (panel["closing_quantity"] <= panel["closing_high_quantity"]).all()
+
+
+@given(uncertain)
+@settings(max_examples=60, deadline=None)
+def test_the_middle_path_is_the_projection_without_deviation(case):
+    demand, deviation, lots, receipts = case
+    with_it, without = project(demand, lots, receipts, deviation=deviation), project(demand, lots, receipts)
+    for name in ("closing", "consumption", "shortage", "expired", "receipts"):
+        assert np.array_equal(with_it.panel[f"{name}_quantity"], without.panel[f"{name}_quantity"])
+    assert key(with_it)["stock_out_on"] == key(without)["stock_out_on"]
+
+
+@given(uncertain)
+@settings(max_examples=60, deadline=None)
+def test_the_chance_of_having_run_short_never_falls_from_day_to_day(case):
+    demand, deviation, lots, receipts = case
+    chances = np.array(chance(project(demand, lots, receipts, deviation=deviation)))
+    assert ((chances >= 0) & (chances <= 1)).all()
+    assert (np.diff(chances) >= 0).all()
+
+
+@given(uncertain, st.floats(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_the_chance_rises_with_the_deviation_until_the_planned_path_itself_runs_short(case, factor):
+    demand, deviation, lots, receipts = case
+    narrow = project(demand, lots, receipts, deviation=deviation)
+    wide = project(demand, lots, receipts, deviation=np.array(deviation) * factor)
+    met = slice(0, int((np.cumsum(narrow.panel["shortage_quantity"][0]) == 0).sum()))
+    assert (np.array(chance(wide))[met] >= np.array(chance(narrow))[met] - 1e-12).all()
+    assert (np.array(chance(wide))[met] <= 0.5).all()
+    assert (np.array(chance(wide))[met.stop :] >= 0.5).all()
+
+
+@given(uncertain, uncertain)
+@settings(max_examples=30, deadline=None)
+def test_a_stock_alone_is_projected_as_in_a_batch(case, other):
+    """Both stocks in one call, against each by itself."""
+    alone = [
+        project(demand, lots, receipts, deviation=deviation) for demand, deviation, lots, receipts in (case, other)
+    ]
+    keys = pd.DataFrame([STOCK, ("u", *STOCK[1:])], columns=["tenant_id", "location_id", "item_id"])
+    lot_rows, receipt_rows = [], []
+    for tenant_id, (_, _, lots, receipts) in zip(("t", "u"), (case, other), strict=True):
+        stock = (tenant_id, *STOCK[1:])
+        lot_rows += [
+            (*stock, f"lot{n}", quantity, on(-3), None if expires is None else on(expires), None)
+            for n, (quantity, expires, _) in enumerate(lots)
+        ]
+        receipt_rows += [
+            (*stock, f"po{n}", on(day), quantity, None if expires is None else on(expires), None)
+            for n, (day, quantity, expires, _) in enumerate(receipts)
+        ]
+    item = {"item_id": "milk", "base_unit": "L", "shelf_life_days": None, "removal_days": 0, "unit_cost": 2.0}
+    both = project_inventory(
+        Panel(
+            keys,
+            {
+                "gross_quantity": np.array([case[0], other[0]], dtype=float),
+                "deviation_quantity": np.array([case[1], other[1]], dtype=float),
+            },
+            MONDAY,
+        ),
+        opening_lots=pd.DataFrame(lot_rows, columns=LOT_COLUMNS),
+        receipts=pd.DataFrame(receipt_rows, columns=RECEIPT_COLUMNS),
+        items=pd.DataFrame([{"tenant_id": tenant_id, **item} for tenant_id in ("t", "u")]),
+        supplier_items=pd.DataFrame(
+            [(tenant_id, "dairy", "milk", 1, 2) for tenant_id in ("t", "u")],
+            columns=["tenant_id", "supplier_id", "item_id", "priority", "lead_days"],
+        ),
+        plan_date=MONDAY,
+    )
+    for row, one in enumerate(alone):
+        for name, matrix in one.panel.values.items():
+            assert np.array_equal(both.panel[name][row], matrix[0]), name
+        for name in ("opening_quantity", "cover_days", "stock_out_on", "order_by", "expired_value"):
+            assert both.panel.keys[name].iloc[row] == one.panel.keys[name].iloc[0], name
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_an_expiry_says_its_value_and_its_removal_date():
+    result = project(0, lots=[(10, 9, 3.0)], removal_days=2)
+    (exception,) = result.exceptions.to_dict("records")
+    assert (
+        exception["message"]
+        == "milk: 10 L worth 30.00 will expire, the first on 2026-01-12, 2 days before its expiry date"
+    )
+    assert exception["remedy"].startswith("Use it by 2026-01-12")
+
+
+@given(uncertain)
+@settings(max_examples=40, deadline=None)
+def test_stock_on_hand_is_the_sum_of_its_lots(case):
+    """What is left of the lots that a run ends with is the closing stock of its last day, as stock on hand is of lots."""
+    demand, _, lots, _ = case
+    panel = project(demand, lots).panel
+    table = lot_table(
+        np.zeros(len(lots), dtype=int),
+        1,
+        pd.DataFrame(
+            {
+                "lot_id": [f"lot{n}" for n in range(len(lots))],
+                "quantity": [quantity for quantity, _, _ in lots],
+                "received_on": pd.Series([on(-3)] * len(lots), dtype=object),
+                "expires_on": pd.Series([None if day is None else on(day) for _, day, _ in lots], dtype=object),
+            }
+        ),
+        np.full(len(lots), -1),
+        np.array([NEVER if day is None else day for _, day, _ in lots], dtype=int),
+    )
+    run = run_fefo(table, np.array([demand], dtype=float))
+    assert run.remaining_of_lot.sum() == panel["closing_quantity"][0, -1]
 
 
 def test_an_empty_batch_projects_nothing():

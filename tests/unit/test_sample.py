@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from daybreak.sample import CATALOGUE, SampleTenant, _bought_per_unit, generate
+from daybreak.sample import CATALOGUE, DOUGHS, SampleTenant, _bought_per_unit, generate
 from resources.imports.contracts import KINDS
 from resources.imports.source import Source, read
 from resources.imports.values import BadValue
@@ -157,3 +157,74 @@ def test_stock_is_counted_on_the_last_day_with_a_lot_that_expires_on_it(chain: S
     assert stock["as_of"].max() == UNTIL
     assert (stock["expires_on"] == UNTIL).any()
     assert (stock["quantity"] > 0).all()
+
+
+def test_everything_made_has_steps_that_the_place_that_makes_it_can_do() -> None:
+    for tenant in generate(until=UNTIL).tenants:
+        frames = tenant.frames()
+        steps, resources = frames["process-steps"], frames["resources"]
+        recipes, assortment = frames["recipes"], frames["assortment"]
+        assert set(steps["item_id"]) == set(recipes["output_item_id"])
+        assert set(steps.loc[steps["item_id"].isin(list(DOUGHS)), "resource_kind"]) == {"mixer"}
+        line = recipes[recipes["item_id"].isin(list(DOUGHS))].set_index("output_item_id")["item_id"]
+        for place, of_place in assortment.groupby("made_at_location_id"):
+            made = set(of_place["product_id"])
+            while not set(line[line.index.isin(made)]) <= made:
+                made |= set(line[line.index.isin(made)])
+            needed = set(steps.loc[steps["item_id"].isin(made), "resource_kind"])
+            assert needed <= set(resources.loc[resources["location_id"] == place, "kind"]), (tenant.tenant_id, place)
+
+
+def test_a_batch_fits_into_each_oven_and_prover() -> None:
+    for tenant in generate(until=UNTIL).tenants:
+        frames = tenant.frames()
+        holds = frames["resources"].groupby("kind")["capacity"].min()
+        steps = frames["process-steps"]
+        of_kind = steps[steps["resource_kind"].isin(["oven", "prover"])]
+        assert (of_kind["capacity_use"] <= of_kind["resource_kind"].map(holds)).all()
+
+
+def test_one_bakery_is_short_of_its_oven_on_saturdays_only() -> None:
+    """Tray-minutes that mean demand takes in whole batches, by those that the oven has until the shop opens."""
+    madrid = generate(until=UNTIL).tenants[1]
+    frames = madrid.frames()
+    bake = frames["process-steps"].set_index("item_id").query("resource_kind == 'oven'")
+    size = frames["products"].set_index("product_id")["batch_size_units"]
+    sales = frames["sales"]
+    sales = sales[sales["business_date"] >= (UNTIL - timedelta(days=28)).isoformat()]
+    weekday = pd.to_datetime(sales["business_date"]).dt.day_of_week.rename("weekday")
+    units = sales.groupby([weekday, "product_id"])["quantity_units"].sum().unstack(fill_value=0) / 4
+    batches = np.ceil(units / size[units.columns])
+    needed = (batches * (bake["minutes"] * bake["capacity_use"])[units.columns]).sum(axis=1)
+    (oven,) = frames["resources"].query("kind == 'oven'").to_dict("records")
+    shared = frames["resource-calendar"].set_index("on_date")["capacity"]
+    assert {day.weekday() for day in shared.index} == {5}
+    assert {UNTIL + timedelta(days=5), UNTIL + timedelta(days=12)} <= set(shared.index)
+    trays = pd.Series(oven["capacity"], range(7)).where(np.arange(7) != 5, shared.max())
+    load = needed / (trays * 60 * (7 - int(oven["available_from"][:2])))
+    assert load[5] > 1.1
+    assert load.drop(5).max() < 0.9
+
+
+def test_the_bakeries_differ_in_what_planning_has_to_deal_with() -> None:
+    fleet = generate(until=UNTIL).tenants
+    assert [tenant.tenant_id for tenant in fleet if not tenant.tenant(NOW).auto_approve] == ["sample-kolkata"]
+    serviced = {tenant.tenant_id for tenant in fleet if "resource-calendar" in tenant.frames()}
+    assert serviced == {"sample-madrid", "sample-new-york"}
+    for tenant in fleet:
+        frames = tenant.frames()
+        offers = frames["supplier-items"].groupby("item_id")["supplier_id"].nunique()
+        assert set(offers[offers == 2].index) == {"flour-wheat", "butter"}
+        assert set(frames["supplier-items"]["supplier_id"]) <= set(frames["suppliers"]["supplier_id"])
+        rules = frames["items"].set_index("item_id")["lot_rule"]
+        assert rules[rules != "delivery_calendar"].to_dict() == {"sugar": "fixed", "chocolate": "wagner_whitin"}
+
+
+def test_what_is_left_of_products_that_keep_can_still_be_sold(chain: SampleTenant) -> None:
+    stock = chain.frames()["stock"]
+    products = stock[stock["item_id"].isin([product.product_id for product in CATALOGUE])]
+    assert len(products) > 0
+    assert (products["expires_on"] >= UNTIL).all()
+    made_at = chain.frames()["assortment"].groupby("product_id")["made_at_location_id"].agg(set)
+    for row in products.itertuples():
+        assert row.location_id in made_at[row.item_id]
