@@ -48,7 +48,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.imports
 	$(BIN)/python -m benchmarks.accuracy $(if $(FRENCH_BAKERY),--data $(FRENCH_BAKERY))
+	$(BIN)/python -m benchmarks.planning
 	$(if $(FRENCH_BAKERY),$(BIN)/python -m benchmarks.french_bakery --data $(FRENCH_BAKERY))
+	$(if $(FRENCH_BAKERY),$(BIN)/python -m benchmarks.plan_value --data $(FRENCH_BAKERY))
 
 rivals: $(RIVALS)/.ready
 

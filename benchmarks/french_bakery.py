@@ -1,10 +1,10 @@
 """Past mornings of a real bakery, replayed by the real product: forecasts, purchases and stock over a month.
 
 Run by `python -m benchmarks.french_bakery --data FOLDER [--home DIR] [--from DAY] [--to DAY] [--json] [--plot FILE]`. The
-folder holds `daily_sales.csv` (unique_id, ds, y in euro, unit_price). The sales are real; recipes, costs, suppliers and stock
-are plausible, not this bakery's (see french_bakery_files.py), so forecasts can be judged against reality, purchases only
-for plausibility. Every step is a command of `daybreak`, the plans and their validation are Dagster backfills, and what is
-reported is read from the store.
+folder holds `daily_sales.csv` (unique_id, ds, y in euro, unit_price). The sales are real; recipes, costs, ovens, suppliers
+and stock are plausible, not this bakery's (see french_bakery_files.py), so forecasts can be judged against reality, the
+rest only for plausibility. Every step is a command of `daybreak`, the plans and their validation are Dagster backfills,
+and what is reported is read from the store.
 """
 
 import argparse
@@ -35,7 +35,7 @@ START_S, STOP_S = 180, 30
 BACKFILLS = ("plan backfill", "validation backfill")
 """Steps whose status is reported, also when it is not success."""
 PLAUSIBLE_COVER_DAYS = 21
-INVENTED = "Sales are real. Recipes, costs, suppliers and stock are plausible, not this bakery's."
+INVENTED = "Sales are real. Recipes, costs, ovens, suppliers and stock are plausible, not this bakery's."
 
 
 class CommandFailed(SystemExit):
@@ -119,6 +119,7 @@ def replay(prepared: Prepared, home: Path, first: date, last: date) -> tuple[dic
                 "quantile_coverage": quantile_coverage(store),
                 "exceptions": exceptions(store, first, last),
                 "money": money(store, prepared, first, last),
+                "outcomes": outcomes(store, first, last),
                 "stock": stock_table(days, purchases(store, first, last)),
             }
     return result, days
@@ -185,6 +186,14 @@ def counts(store: Store, first: date, last: date) -> dict[str, int]:
                   FROM planned JOIN plans.forecast USING (tenant_id, plan_date, plan_id)) AS forecast_days,
                (SELECT count(*) FROM planned JOIN plans.production_line USING (tenant_id, plan_date, plan_id))
                    AS production_lines,
+               (SELECT count(*) FROM planned JOIN plans.production_line USING (tenant_id, plan_date, plan_id)
+                 WHERE limited_by = 'capacity') AS production_lines_short_of_capacity,
+               (SELECT count(*) FROM planned JOIN plans.production_line USING (tenant_id, plan_date, plan_id)
+                 WHERE is_late) AS production_lines_late,
+               (SELECT coalesce(sum(batches), 0) FROM planned JOIN plans.production_line
+                 USING (tenant_id, plan_date, plan_id)) AS batches,
+               (SELECT coalesce(sum(runs), 0) FROM planned JOIN plans.dough_line USING (tenant_id, plan_date, plan_id))
+                   AS mixer_runs,
                (SELECT count(*) FROM planned JOIN plans.requirement USING (tenant_id, plan_date, plan_id))
                    AS requirement_rows,
                (SELECT count(*) FROM planned JOIN plans.purchase_line USING (tenant_id, plan_date, plan_id))
@@ -329,6 +338,22 @@ def money(store: Store, prepared: Prepared, first: date, last: date) -> dict[str
     }
 
 
+def outcomes(store: Store, first: date, last: date) -> dict[str, float]:
+    """What the days turned out to cost against the best in hindsight, in euro, and where the difference came from."""
+    row = store.frame(
+        """
+        SELECT count(*) AS product_days, count(*) FILTER (WHERE is_censored) AS sold_out,
+               sum(cost) AS cost_eur, sum(hindsight_cost) AS hindsight_cost_eur, sum(regret) AS regret_eur,
+               sum(regret_forecast) AS regret_forecast_eur, sum(regret_rounding) AS regret_rounding_eur,
+               sum(regret_capacity) AS regret_capacity_eur, sum(regret_override) AS regret_override_eur
+        FROM quality.plan_outcome
+        WHERE tenant_id = %(t)s AND business_date BETWEEN %(first)s AND %(last)s AND NOT is_default_critical_ratio
+        """,
+        {"t": TENANT, "first": first, "last": last},
+    ).to_dict("records")[0]
+    return {str(name): round(float(value), 2) for name, value in row.items() if value is not None}
+
+
 def stock_by_day(store: Store, first: date, last: date) -> pd.DataFrame:
     """Per item and morning, as the active plans have it: opening, received, consumed, short, expired, closing, ordered
     and open orders at the end of the day (base units)."""
@@ -454,6 +479,7 @@ def as_text(result: Mapping[str, Any]) -> str:
         "methods",
         "quantile_coverage",
         "money",
+        "outcomes",
     ):
         lines += ["", title.replace("_", " ")]
         lines += [f"  {name:28} {value!s:>14}" for name, value in result[title].items()]

@@ -1,8 +1,8 @@
 """Import files of a real bakery for benchmarks/french_bakery.py: its sales as they are, master data made up around them.
 
-The sales are real. Groups, recipes, costs, suppliers, packs and stock are plausible figures of a French craft bakery, not
-this bakery's: nobody published those. A piece is taken to weigh in proportion to its price within its group. Nothing is
-planned or measured here.
+The sales are real. Groups, recipes, costs, ovens, mixers, baking times, suppliers, packs and stock are plausible figures of
+a French craft bakery, not this bakery's: nobody published those. A piece is taken to weigh in proportion to its price
+within its group. Nothing is planned or measured here.
 """
 
 import csv
@@ -81,6 +81,48 @@ GROUPS: Mapping[str, Group] = {
     "white breads": Group(r"", 190, 0.35, 5, "bag", {"dough-white": 1.2}),
 }  # fmt: skip
 
+BAKING: Mapping[str, tuple[float, int, int, str]] = {
+    "sandwiches": (0.4, 45, 20, "11:00"),
+    "dishes": (0.3, 0, 25, "11:30"),
+    "fruit cakes": (0.5, 0, 30, "10:00"),
+    "galettes": (0.5, 0, 40, "10:00"),
+    "tarts": (0.5, 0, 35, "10:00"),
+    "chocolate cakes": (0.5, 0, 30, "10:00"),
+    "choux": (0.3, 0, 28, "10:00"),
+    "almond viennoiserie": (0.2, 0, 15, "08:00"),
+    "viennoiserie": (0.3, 75, 17, "07:00"),
+    "brioches": (0.4, 75, 25, "07:00"),
+    "biscuits": (0.3, 0, 14, "10:00"),
+    "cakes": (0.3, 0, 40, "10:00"),
+    "dark breads": (1, 60, 40, "07:00"),
+    "white breads": (1, 45, 22, "07:00"),
+}
+"""Per group that is baked: trays of a batch, minutes in the prover and in the oven, and when the first are needed."""
+
+MIXING: Mapping[str, tuple[str, int, int]] = {
+    "levain": ("mixer", 10, 120),
+    "dough-white": ("mixer", 15, 45),
+    "dough-country": ("mixer", 15, 60),
+    "dough-puff": ("mixer", 12, 60),
+    "dough-brioche": ("mixer", 18, 60),
+    "dough-shortcrust": ("mixer", 10, 30),
+    "batter": ("mixer", 10, 0),
+    "choux": ("labour", 20, 0),
+    "pastry-cream": ("labour", 25, 30),
+    "almond-cream": ("labour", 15, 0),
+    "whipped-cream": ("labour", 10, 0),
+}
+"""Per dough or cream: by what it is made, minutes of a run, and of rest after it."""
+
+RESOURCES = (
+    ("deck-oven", "Deck oven", "oven", 20, "trays", "23:00"),
+    ("rack-oven", "Rack oven", "oven", 18, "trays", "23:00"),
+    ("spiral-mixer", "Spiral mixer", "mixer", 80, "kg", "18:00"),
+    ("prover", "Prover", "prover", 72, "trays", "20:00"),
+    ("bakers", "Bakers", "labour", 4, "people", "20:00"),
+)
+"""Id, name, kind, what it holds, unit, and from when it works for a day. Room for a day in August."""
+
 # What a kg of each dough or cream takes, in base units; water is free.
 DOUGHS: Mapping[str, Mapping[str, float]] = {
     "levain": {"flour-t65": 0.5},
@@ -104,19 +146,22 @@ DOUGH_YIELD = 0.97
 
 @dataclass(frozen=True)
 class Supplier:
-    """When a supplier delivers, and the days of need on hand at the opening of the first morning of what it brings."""
+    """When and how reliably a supplier delivers, and the days of need on hand at the opening of the first morning of what it
+    brings. Lead days, with their standard deviation; euro an order; share of deliveries that come on their day."""
 
     name: str
     delivery_weekdays: str
     lead_days: int
     min_order_value: int
     opening_days: float
+    lead_sd_days: float
+    on_time_rate: float
 
 
 SUPPLIERS: Mapping[str, Supplier] = {
-    "mill": Supplier("Mill", "tue fri", 2, 80, 7),
-    "fresh": Supplier("Dairy, fruit and charcuterie", "mon wed fri", 1, 50, 4),
-    "wholesale": Supplier("Bakery wholesaler", "thu", 3, 100, 10),
+    "mill": Supplier("Mill", "tue fri", 2, 80, 7, 0.4, 0.95),
+    "fresh": Supplier("Dairy, fruit and charcuterie", "mon wed fri", 1, 50, 4, 0.2, 0.98),
+    "wholesale": Supplier("Bakery wholesaler", "thu", 3, 100, 10, 0.5, 0.95),
 }
 
 
@@ -236,10 +281,11 @@ def prepare(source: Path, folder: Path, first_day: date, last_day: date) -> Prep
     need = daily_need(daily_units.to_dict(), recipes)
     rows: dict[str, tuple[str, Iterable[Sequence[object]]]] = {
         "products": (
-            "product_id,name,unit_price,variable_cost,shelf_life_days,batch_size_units",
+            "product_id,name,unit_price,variable_cost,shelf_life_days,batch_size_units,ready_by",
             [
                 (product_id, last.at[product_id, "unique_id"], prices[product_id],
-                 round(prices[product_id] * GROUPS[group].cost_share, 4), 1, GROUPS[group].batch_size_units)
+                 round(prices[product_id] * GROUPS[group].cost_share, 4), 1, GROUPS[group].batch_size_units,
+                 BAKING[group][3] if group in BAKING else "")
                 for product_id, group in groups.items()
             ],
         ),
@@ -255,6 +301,17 @@ def prepare(source: Path, folder: Path, first_day: date, last_day: date) -> Prep
             ],
         ),
         "recipes": ("output_item_id,output_quantity,yield_frac,item_id,quantity", recipes),
+        "resources": (
+            "resource_id,location_id,name,kind,capacity,capacity_unit,available_from",
+            [(resource_id, LOCATION, *values) for resource_id, *values in RESOURCES],
+        ),
+        "process-steps": (
+            "item_id,step_no,resource_kind,minutes,capacity_use,wait_minutes",
+            [
+                *((dough, 1, kind, minutes, 1, rest) for dough, (kind, minutes, rest) in MIXING.items()),
+                *(step for product_id, group in groups.items() for step in _steps(product_id, group)),
+            ],
+        ),
         "suppliers": (
             "supplier_id,name,delivery_weekdays,order_cutoff_at,min_order_value",
             [
@@ -263,10 +320,11 @@ def prepare(source: Path, folder: Path, first_day: date, last_day: date) -> Prep
             ],
         ),
         "supplier-items": (
-            "supplier_id,item_id,lead_days,pack_quantity,min_packs,multiple_packs,price_per_pack",
+            "supplier_id,item_id,lead_days,lead_sd_days,on_time_rate,pack_quantity,min_packs,multiple_packs,price_per_pack",
             [
-                (item.supplier_id, item_id, SUPPLIERS[item.supplier_id].lead_days, item.pack_quantity, item.min_packs,
-                 item.multiple_packs, round(item.pack_quantity * item.unit_cost, 4))
+                (item.supplier_id, item_id, SUPPLIERS[item.supplier_id].lead_days,
+                 SUPPLIERS[item.supplier_id].lead_sd_days, SUPPLIERS[item.supplier_id].on_time_rate, item.pack_quantity,
+                 item.min_packs, item.multiple_packs, round(item.pack_quantity * item.unit_cost, 4))
                 for item_id, item in INGREDIENTS.items()
             ],
         ),
@@ -314,6 +372,15 @@ def daily_need(
 def _piece(group: Group, price: float) -> dict[str, float]:
     weight_kg = price * group.grams_per_euro / 1000
     return {item_id: weight_kg * part for item_id, part in group.parts.items()} | {group.packaging: 1}
+
+
+def _steps(product_id: str, group: str) -> list[tuple[object, ...]]:
+    """What happens to a batch of the product: it proves, where it does, and is baked."""
+    if group not in BAKING:
+        return []
+    trays, prove, bake, _ = BAKING[group]
+    steps = [("prover", prove, trays, 0)] if prove else []
+    return [(product_id, number, *step) for number, step in enumerate([*steps, ("oven", bake, trays, 10)], start=1)]
 
 
 def _safety_days(item: Ingredient) -> int:
