@@ -4,9 +4,9 @@ Run by `python -m benchmarks.planning [--tenants N] [--instances N] [--json]`. N
 
 Speed: CPU time of one thread for production, procurement and projection of a batch of tenants of 30 products and 60
 ingredients on three levels (products, doughs, pre-doughs and fillings), with ovens, provers and mixers in which there is
-room for everything; the same batch with a tenth of the tenants, at even distances, short of an oven and a mixer; and the
-tenants of a sample one at a time. What a tenant takes that is short is the difference of the two batches divided by these
-tenants, and what any tenant takes besides.
+room for everything; the same batch with a tenth of the tenants, at even distances, short of an oven, and again of an oven
+and a mixer; and the tenants of a sample one at a time. What a tenant takes that is short is the difference of the batches
+divided by these tenants, and what any tenant takes besides.
 
 Quality: random instances of batches that compete for two resources of which each alone is too small, planned by
 planning.capacity.allocate and by scipy's MILP solver to proven optimality.
@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from datetime import time as clock
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ PLACE = "main"
 SHORT_SHARE = 0.1
 SHORT_BY = 0.8
 """What a short oven and mixer hold, as a share of what the products of the plan date would take."""
+
+SHORT_KINDS: tuple[tuple[str, ...], ...] = (("oven",), ("oven", "mixer"))
 
 BATCH_SIZES = np.array([6.0, 8.0, 12.0, 20.0, 24.0, 40.0])
 BATCHES_A_DAY = 4
@@ -135,21 +138,33 @@ def speed(tenants: int) -> dict[str, Any]:
     roomy = bakeries(tenants)
     tenant_ids = list(roomy.frames["tenants"]["tenant_id"])
     few = tenant_ids[:: max(1, round(1 / SHORT_SHARE))]
-    crowded = with_short_resources(roomy, few)
+    crowded = {kinds: with_short_resources(roomy, few, kinds) for kinds in SHORT_KINDS}
     alone = [roomy.of({tenant_id}) for tenant_id in tenant_ids[:ONE_BY_ONE]]
     plan(roomy.of(set(tenant_ids[:5])))  # imports and first calls are not what is measured
 
-    roomy_ms, crowded_ms, alone_ms = [], [], []
+    roomy_ms, alone_ms = [], []
+    crowded_ms: dict[tuple[str, ...], list[dict[str, float]]] = {kinds: [] for kinds in SHORT_KINDS}
     for _ in range(REPEATS):
         roomy_ms.append(timed(lambda: plan(roomy)))
-        crowded_ms.append(timed(lambda: plan(crowded)))
+        for kinds, batch in crowded.items():
+            crowded_ms[kinds].append(timed(partial(plan, batch)))
         alone_ms.append(timed(lambda: [plan(one) for one in alone]))
     by_link = {f"{link}_ms_per_tenant": statistics.median(run[link] for run in roomy_ms) / tenants for link in LINKS}
     of_all = statistics.median(run["all"] for run in roomy_ms) / tenants
-    extra = [(short["all"] - room["all"]) / len(few) for short, room in zip(crowded_ms, roomy_ms, strict=True)]
     one_by_one = statistics.median(run["all"] for run in alone_ms) / len(alone)
-    lines = plan(crowded)["production"].lines
-    bound = lines[lines["limited_by"] == "capacity"]
+    short: dict[str, Any] = {}
+    for short_of, runs in crowded_ms.items():
+        extra = statistics.median(
+            (crowd["all"] - room["all"]) / len(few) for crowd, room in zip(runs, roomy_ms, strict=True)
+        )
+        lines = plan(crowded[short_of])["production"].lines
+        bound = lines[lines["limited_by"] == "capacity"]
+        named = "_and_".join(short_of)
+        short |= {
+            f"short_of_{named}_tenants_bound": int(bound["tenant_id"].nunique()),
+            f"short_of_{named}_ms_more": extra,
+            f"short_of_{named}_ms_per_tenant": of_all + extra,
+        }
     return {
         "tenants": tenants,
         "products": PRODUCTS,
@@ -157,12 +172,7 @@ def speed(tenants: int) -> dict[str, Any]:
         "ms_per_tenant": of_all,
         **by_link,
         "short_tenants": len(few),
-        "short_tenants_bound": int(bound["tenant_id"].nunique()),
-        "resources_bound_per_short_tenant": float(
-            bound.groupby("tenant_id")["limiting_resource_id"].nunique().mean() if len(bound) else 0.0
-        ),
-        "ms_more_per_short_tenant": statistics.median(extra),
-        "ms_per_short_tenant": of_all + statistics.median(extra),
+        **short,
         "one_at_a_time_ms_per_tenant": one_by_one,
         "one_at_a_time_by_batch": one_by_one / of_all,
     }
@@ -308,8 +318,9 @@ def bakeries(tenants: int, seed: int = 7) -> Bakeries:
     return Bakeries(forecasts, frames, _workshop(tenant_ids, size, dough_kg))
 
 
-def with_short_resources(roomy: Bakeries, tenant_ids: list[str]) -> Bakeries:
-    """The batch with an oven and a mixer of these tenants that hold SHORT_BY of what their products of the plan date take."""
+def with_short_resources(roomy: Bakeries, tenant_ids: list[str], kinds: tuple[str, ...]) -> Bakeries:
+    """The batch with resources of these kinds (oven, mixer) of these tenants that hold SHORT_BY of what their products of
+    the plan date take."""
     few = set(tenant_ids)
     made = plan(roomy.of(few))["production"].lines
     steps = roomy.workshop.steps
@@ -325,12 +336,14 @@ def with_short_resources(roomy: Bakeries, tenant_ids: list[str]) -> Bakeries:
     is_few = resources["tenant_id"].isin(few)
     oven, mixer = is_few & (resources["kind"] == "oven"), is_few & (resources["kind"] == "mixer")
     oven_minutes = _minutes(OPENS_AT) - _minutes(OVEN_FROM)
-    trays = resources.loc[oven, "tenant_id"].map(tray_minutes) * SHORT_BY / oven_minutes
-    resources.loc[oven, "capacity"] = trays.clip(lower=2.0).round(1)
-    # Runs that fit into the time, less half a run a dough that its last one leaves empty.
-    runs = oven_minutes / MIX_MINUTES / SHORT_BY - DOUGHS / 2
-    resources.loc[mixer, "capacity"] = (resources.loc[mixer, "tenant_id"].map(dough_kg) / runs).round(1)
-    resources.loc[mixer, "available_from"] = OVEN_FROM
+    if "oven" in kinds:
+        trays = resources.loc[oven, "tenant_id"].map(tray_minutes) * SHORT_BY / oven_minutes
+        resources.loc[oven, "capacity"] = trays.clip(lower=2.0).round(1)
+    if "mixer" in kinds:
+        # Runs that fit into the time, less half a run a dough that its last one leaves empty.
+        runs = oven_minutes / MIX_MINUTES / SHORT_BY - DOUGHS / 2
+        resources.loc[mixer, "capacity"] = (resources.loc[mixer, "tenant_id"].map(dough_kg) / runs).round(1)
+        resources.loc[mixer, "available_from"] = OVEN_FROM
     return Bakeries(roomy.forecasts, roomy.frames, Workshop(**{**vars(roomy.workshop), "resources": resources}))
 
 

@@ -14,6 +14,7 @@ import yaml
 from daybreak import instance
 from daybreak.instance import PROJECT, InstanceError
 from planning.boosting import lightgbm_fault
+from planning.scheduling_solver import solver_fault
 from resources import vocabulary
 from resources.forecast_cache import REDIS_URL_SETTING, CacheUnusable, ForecastCache
 from resources.store import migrate
@@ -44,7 +45,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Every check in the order in which to mend. What needs the database is left out when there is none."""
-    findings = [_home(), _disk(), _driver(), _cache(), lightgbm_finding()]
+    findings = [_home(), _disk(), _driver(), _cache(), lightgbm_finding(), solver_finding()]
     if not findings[0].is_ok:
         return findings
     with ExitStack() as stack:
@@ -136,6 +137,14 @@ def lightgbm_finding(fault_of: Callable[[], str | None] = lightgbm_fault, platfo
         f"install the package {package} ({install}), then restart: `daybreak down`, `daybreak up`",
         is_warning=True,
     )
+
+
+def solver_finding(fault_of: Callable[[], str | None] = solver_fault) -> Finding:
+    """Whether nights that the list scheduler leaves late are solved exactly: an optional extra, so nothing is amiss without."""
+    fault = fault_of()
+    if fault is None:
+        return Finding("schedule", True, "nights that would be late are scheduled again by OR-Tools")
+    return Finding("schedule", True, f"without OR-Tools ({fault}): late nights stay as the list scheduler leaves them")
 
 
 def _server(store: Store) -> str:

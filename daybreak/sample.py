@@ -328,7 +328,8 @@ class Place:
     products: int
     size: float
     closed_weekday: int | None = None
-    plan_lead_days: int = 0
+    plan_lead_days: int = 1
+    """All of them bake in the night before they open."""
     is_southern: bool = False
     outlets: tuple[str, ...] = ()
     oven_trays: tuple[int, ...] = (12, 18)
@@ -337,7 +338,7 @@ class Place:
     is_ready_at_opening: bool = False
     """Everything is needed when the shop opens, also what others bake later."""
     is_serviced: bool = False
-    """On the first open day from `until` on the rack oven is down for service, and the deck oven for the night."""
+    """On the first open day that is planned the rack oven is down for service, and the deck oven for the night."""
     saturday_trays: int | None = None
     """What the deck oven holds on Saturday mornings, where a market stall bakes in it."""
     auto_approve: bool = True
@@ -386,7 +387,6 @@ PLACES = (
         16,
         1.1,
         closed_weekday=6,
-        plan_lead_days=1,
     ),
     Place(
         "sample-new-york",
@@ -618,7 +618,8 @@ class SampleTenant:
         first = self.locations[0]
         rows: list[tuple[object, ...]] = []
         if self.place.is_serviced:
-            opened = (self.until + timedelta(days=n) for n in range(2))
+            first_day = self.until + timedelta(days=self.place.plan_lead_days)
+            opened = (first_day + timedelta(days=n) for n in range(2))
             day = next(day for day in opened if day.weekday() != self.place.closed_weekday)
             rows.append((f"{first}-rack-oven", day, "00:00", None, 0, "Service (synthetic)"))
             rows.append((f"{first}-deck-oven", day, "00:00", "04:00", 0, "Service (synthetic)"))

@@ -11,17 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from planning.frames import figure
 from resources.clock import is_time_zone
 from resources.store.approval import read_approvals
 from resources.store.database import Store
 from resources.store.report import (
     read_dough_sheet,
+    read_downtimes,
     read_exceptions,
     read_failures,
     read_production_sheet,
     read_purchases,
     read_stock_alerts,
 )
+from resources.vocabulary import FORECAST_VALIDATION
 
 PRINT_WIDTH = 128
 """Columns where the output is no terminal: wide enough for every column of a sheet."""
@@ -40,6 +43,7 @@ class Sheet:
     currency: str
     timezone: ZoneInfo
     plan_date: date
+    downtimes: pd.DataFrame
     production: pd.DataFrame
     doughs: pd.DataFrame
     approvals: pd.DataFrame
@@ -51,6 +55,7 @@ class Sheet:
     def as_json(self) -> dict[str, Any]:
         """The sheet as plain lists; unknown numbers are null."""
         frames = {
+            "downtimes": self.downtimes,
             "production": self.production,
             "doughs": self.doughs,
             "approvals": self.approvals,
@@ -83,6 +88,7 @@ def read_sheet(store: Store, tenant_id: str, plan_date: date) -> Sheet | None:
             row[1],
             zone_of(row[2]),
             plan_date,
+            read_downtimes(connection, tenant_id, plan_date),
             read_production_sheet(connection, tenant_id, plan_date),
             read_dough_sheet(connection, tenant_id, plan_date),
             read_approvals(connection, tenant_id, plan_date),
@@ -102,7 +108,11 @@ def print_sheet(sheet: Sheet, longest: int | None = None) -> None:
         f"money in {sheet.currency}"
     )
     for failure in sheet.failures.itertuples():
-        console.print(f"[red]Not complete: {failure.link}: {escape(f'{failure.reason} Remedy: {failure.remedy}')}[/]")
+        # A plan is complete also when its day could not be scored, as when somebody asks for it before the day is over.
+        undone = "Not validated" if failure.workflow == FORECAST_VALIDATION else f"Not complete: {failure.link}"
+        console.print(f"[red]{undone}: {escape(f'{failure.reason} Remedy: {failure.remedy}')}[/]")
+    for row in sheet.downtimes.itertuples():
+        console.print(escape(_downtime(row)), highlight=False)
     columns = {
         "Bake at": "location_id",
         "Product": "product_name",
@@ -292,6 +302,17 @@ def _print_table(
 def zone_of(name: str) -> ZoneInfo:
     """The time zone of this name; UTC for a name that is none, so that a tenant to be mended can be shown."""
     return ZoneInfo(name if is_time_zone(name) else "UTC")
+
+
+def _downtime(row: Any) -> str:
+    """What a resource holds instead of the usual, from when to when and why."""
+    state = (
+        "is down" if row.capacity == 0 else "has less room" if row.capacity < row.usual_capacity else "has more room"
+    )
+    until = "24:00" if pd.isna(row.until_at) else f"{row.until_at:%H:%M}"
+    why = f": {row.reason}" if row.reason else ""
+    holds = f"(capacity {figure(row.capacity)} of {figure(row.usual_capacity)})"
+    return f"{row.resource_id} {state} {holds} {row.from_at:%H:%M} to {until}{why}"
 
 
 def _limit(row: Any) -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from daybreak.story_facts import Facts, batch_facts, purchase_facts
+from planning.frames import figure
 from planning.pegging import BY_FORECAST, BY_NOBODY, FOR_PRODUCTS, FOR_ROUNDING, FOR_SAFETY_STOCK
 from resources.store.pegs import BatchBasis, PurchaseBasis
 
@@ -163,9 +164,9 @@ def _purchase_tables(facts: Facts) -> Iterable[str | Grid]:
             [
                 (
                     _day(day["date"]),
-                    _figure(day["gross_quantity"]),
-                    _figure(day["covered_quantity"]),
-                    _figure(day["for_products_quantity"]),
+                    figure(day["gross_quantity"]),
+                    figure(day["covered_quantity"]),
+                    figure(day["for_products_quantity"]),
                 )
                 for day in facts["days"]
             ],
@@ -174,7 +175,7 @@ def _purchase_tables(facts: Facts) -> Iterable[str | Grid]:
         yield Grid(
             f"Products that it is for, in {unit}",
             ("Product", "Quantity", "Share"),
-            [(row["product_name"], _figure(row["quantity"]), f"{row['share']:.1%}") for row in facts["products"]],
+            [(row["product_name"], figure(row["quantity"]), f"{row['share']:.1%}") for row in facts["products"]],
         )
     if facts["uses"]:
         yield Grid(
@@ -183,10 +184,10 @@ def _purchase_tables(facts: Facts) -> Iterable[str | Grid]:
             [
                 (
                     _day(use["date"]),
-                    f"{_figure(use['planned_units'])} {use['product_id']}",
+                    f"{figure(use['planned_units'])} {use['product_id']}",
                     " > ".join(use["path"][1:]),
                     "tentative" if use["is_tentative"] else _span(use["batch_ids"]),
-                    _figure(use["quantity"]),
+                    figure(use["quantity"]),
                     f"{use['share']:.1%}",
                 )
                 for use in _largest(facts["uses"])
@@ -212,8 +213,8 @@ def _demand_row(row: Facts) -> tuple[str, ...]:
         _day(row["date"]),
         row["product_id"],
         row["location_id"],
-        _figure(row["mean_units"]),
-        f"{_figure(row['low_units'])} to {_figure(row['high_units'])}",
+        figure(row["mean_units"]),
+        f"{figure(row['low_units'])} to {figure(row['high_units'])}",
         row["method"] + (", extended" if row["is_extended"] else ""),
         row["model_version"],
         f"{row['share']:.1%}",
@@ -267,10 +268,10 @@ def _decided_grid(facts: Facts) -> Iterable[Grid]:
                 (
                     _day(row["date"]),
                     row["product_id"],
-                    _figure(row["mean_demand_units"]),
+                    figure(row["mean_demand_units"]),
                     *(("", "", f"{row['critical_ratio']:.3f} default") if _has_no_money(row) else _money_row(row)),
-                    _figure(row["deciding_quantile_units"]),
-                    _figure(row["planned_units"]),
+                    figure(row["deciding_quantile_units"]),
+                    figure(row["planned_units"]),
                     f"{row['batches']} ({row['limited_by']})" if row["batches"] is not None else "tentative",
                 )
                 for row in rows
@@ -294,7 +295,7 @@ def batch_story(found: BatchBasis, number: int) -> Story:
     facts = batch_facts(found, number)
     batch = facts["batch"]
     title = (
-        f"Batch {number} of {batch['batches']}: {_figure(batch['batch_size_units'])} {batch['product_name']} at "
+        f"Batch {number} of {batch['batches']}: {figure(batch['batch_size_units'])} {batch['product_name']} at "
         f"{batch['location_name']} for {_day(facts['plan']['plan_date'])}, {facts['tenant']['name']} "
         f"({facts['tenant']['tenant_id']})"
     )
@@ -324,8 +325,8 @@ def _gain_words(facts: Facts) -> Iterable[str]:
         yield f"Its price tag: {gain:+,.2f} {batch['expected_gain_unit']} expected, compared with not making it."
     if batch["expected_sold_units"] is not None:
         yield (
-            f"Of its {_figure(batch['batch_size_units'])} units {_figure(batch['expected_sold_units'])} are expected to sell, "
-            f"after {_figure(batch['supply_before_units'])} units of stock and batches before it: all of them with "
+            f"Of its {figure(batch['batch_size_units'])} units {figure(batch['expected_sold_units'])} are expected to sell, "
+            f"after {figure(batch['supply_before_units'])} units of stock and batches before it: all of them with "
             f"{batch['sells_out_probability']:.0%}, none with {batch['not_needed_probability']:.0%}."
         )
     gains = ", ".join(f"{value:+,.2f}" for value in line["batch_gains"])
@@ -336,17 +337,17 @@ def _gain_words(facts: Facts) -> Iterable[str]:
 def _line_words(facts: Facts) -> Iterable[str]:
     batch, line, currency = facts["batch"], facts["line"], facts["tenant"]["currency"]
     carried = line["expected_carried_units"]
-    kept = f", {_figure(carried)} of it sellable the day after" if carried else ""
+    kept = f", {figure(carried)} of it sellable the day after" if carried else ""
     profit = "unknown" if line["expected_profit"] is None else f"{line['expected_profit']:,.2f} {currency}"
     yield (
-        f"The whole line: {_figure(line['quantity_units'])} units in {_count(batch['batches'], 'batch')}; sold out with "
-        f"{line['sold_out_probability']:.0%}; {_figure(line['expected_sales_units'])} sold, "
-        f"{_figure(line['expected_waste_units'])} left over{kept}, {_figure(line['expected_lost_units'])} missed; "
+        f"The whole line: {figure(line['quantity_units'])} units in {_count(batch['batches'], 'batch')}; sold out with "
+        f"{line['sold_out_probability']:.0%}; {figure(line['expected_sales_units'])} sold, "
+        f"{figure(line['expected_waste_units'])} left over{kept}, {figure(line['expected_lost_units'])} missed; "
         f"profit {profit}."
     )
     yield (
-        f"Demand: {_figure(line['mean_demand_units'])} expected, of which {_figure(line['orders_units'])} ordered; opening stock "
-        f"{_figure(line['opening_usable_units'])}; best to have {_figure(line['optimal_units'])}, the "
+        f"Demand: {figure(line['mean_demand_units'])} expected, of which {figure(line['orders_units'])} ordered; opening stock "
+        f"{figure(line['opening_usable_units'])}; best to have {figure(line['optimal_units'])}, the "
         f"{line['critical_ratio']:.3f} quantile."
     )
     if line["underage_cost"] is None or batch["is_default_critical_ratio"]:
@@ -407,9 +408,9 @@ def _batch_tables(facts: Facts) -> Iterable[str | Grid]:
         rows = [
             (
                 row["location_id"],
-                _figure(row["mean_units"]) if row.get("is_open") else "closed" if row["is_open"] is False else "",
-                f"{_figure(row['low_units'])} to {_figure(row['high_units'])}" if row.get("is_open") else "",
-                _figure(row["orders_units"]),
+                figure(row["mean_units"]) if row.get("is_open") else "closed" if row["is_open"] is False else "",
+                f"{figure(row['low_units'])} to {figure(row['high_units'])}" if row.get("is_open") else "",
+                figure(row["orders_units"]),
                 row.get("method", "no forecast"),
                 row.get("model_version", ""),
             )
@@ -501,18 +502,8 @@ def as_line_range(beginning: str) -> tuple[UUID, UUID]:
 # ---------------------------------------------------------------- figures
 
 
-def _figure(value: float | None) -> str:
-    """A number as short as it can be without being wrong in the first decimals."""
-    if value is None:
-        return "–"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    text = f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
-    return text.rstrip("0").rstrip(".")
-
-
 def _amount(quantity: float, unit: str) -> str:
-    return f"{_figure(quantity)} {unit}"
+    return f"{figure(quantity)} {unit}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -23,17 +23,14 @@ from scipy.sparse import csr_array, vstack
 
 from planning.doughs import DoughUse, dough_use
 from planning.frames import PLAN_DAYS, ROUNDING, exceptions_of
+from planning.keys import code_positions, key_codes, matches, ranges
 from planning.workshop import (
     MIXER,
     PLACE,
     Downtime,
     Routing,
     Workshop,
-    code_positions,
     downtime_of,
-    key_codes,
-    matches,
-    ranges,
     ready_by_instants,
     routing_of,
     starts_of,
@@ -118,16 +115,21 @@ def allocate(
     Greedy by gain per weighted resource use, for several weightings of the resources that bind (each alone, all alike, and
     the prices of the Lagrangian dual), improved by exchanging single steps. The dual bounds what can be reached; where
     the greedy stays below GOOD_SHARE of it, HiGHS solves the integer programme, up to SOLVER_NODES. One resource that all
-    steps use alike is filled exactly. is_quick: one or two weightings, no exchange and no solver.
+    steps use alike is filled exactly. is_quick: one weighting, by how far
+    each is overfilled, no exchange, no solver, and no bound but that of endless room.
+
+    Raises ValueError on shapes that do not go together and on numbers that cannot be, a resource without limit among them.
     """
     gains, usage, capacity = (np.asarray(values, dtype=float) for values in (gains, usage, capacity))
     sizes = np.ones_like(gains) if sizes is None else np.asarray(sizes, dtype=float)
+    committed = np.zeros(gains.shape[:1], dtype=np.int64) if committed is None else np.asarray(committed)
+    _refuse_impossible(gains, usage, capacity, sizes, committed)
     rows, most = gains.shape
     # A step after a gap is no step.
     is_step = np.logical_and.accumulate(np.isfinite(gains), axis=1)
     gains, sizes = np.where(is_step, gains, -np.inf), np.where(is_step, sizes, 0.0)
     steps_of_row = is_step.sum(axis=1)
-    ordered = np.zeros(rows, dtype=np.int64) if committed is None else np.minimum(committed, steps_of_row)
+    ordered = np.minimum(committed, steps_of_row)
 
     total_gain = np.cumsum(np.where(is_step, gains, 0.0), axis=1)
     total_gain = np.concatenate([np.zeros((rows, 1)), total_gain], axis=1)
@@ -164,6 +166,34 @@ def allocate(
     return Allocation(
         steps, np.where(limiting >= 0, binding[limiting], -1), profit, max(bound, profit), is_exact, is_solved
     )
+
+
+def _refuse_impossible(
+    gains: np.ndarray, usage: np.ndarray, capacity: np.ndarray, sizes: np.ndarray, committed: np.ndarray
+) -> None:
+    """ValueError unless `allocate` can be asked this."""
+    rows = gains.shape[:1]
+    go_together = (
+        gains.ndim == 2
+        and capacity.ndim == 1
+        and usage.shape == rows + capacity.shape
+        and sizes.shape == gains.shape
+        and committed.shape == rows
+    )
+    if not go_together:
+        raise ValueError(
+            f"gains (n, K) {gains.shape} need usage (n, R), capacity (R,), sizes (n, K) and committed (n,),"
+            f" got {usage.shape}, {capacity.shape}, {sizes.shape} and {committed.shape}"
+        )
+    if np.isnan(gains).any() or (gains == np.inf).any():
+        raise ValueError("gains must be numbers, or -inf where a row has no more steps")
+    if not (capacity >= 0).all():
+        raise ValueError("capacity must be numbers of at least 0; infinity for what does not limit")
+    for name, values in (("usage", usage), ("sizes", sizes)):
+        if not (np.isfinite(values) & (values >= 0)).all():
+            raise ValueError(f"{name} must be finite and not negative")
+    if committed.dtype.kind not in "iu" or (committed < 0).any():
+        raise ValueError("committed must be whole numbers of steps, not negative")
 
 
 def _committed_steps(
@@ -225,19 +255,18 @@ def _solve(problem: _Problem, is_quick: bool) -> tuple[np.ndarray, float, bool, 
         return problem.is_step.sum(axis=1), gain, True, False
     alike = np.zeros(resources)
     alike[binding] = 1.0
+    by_want = np.where(load > 1.0, load - 1.0, 0.0)
+    if is_quick:
+        steps = _greedy(problem, by_want)
+        return steps, np.inf, False, False
     weightings = [alike]
     if len(binding) > 1:
-        weightings.append(np.where(load > 1.0, load - 1.0, 0.0))
-    if not is_quick and len(binding) > 1:
-        weightings += list(np.eye(resources)[binding])
+        weightings += [by_want, *np.eye(resources)[binding]]
     found = [_greedy(problem, weights) for weights in weightings]
     gains = [_gain(problem, steps) for steps in found]
     best = int(np.argmax(gains))
     steps, gain = found[best], gains[best]
     prices = _scaled(problem, weightings[best])
-    if is_quick:
-        bound, _ = _dual(problem, prices)
-        return steps, bound, gain >= (1 - EXACT_GAP) * bound, False
     bound, prices = _best_dual(problem, prices, gain)
     at_prices = _greedy(problem, prices)
     if _gain(problem, at_prices) > gain:
@@ -478,8 +507,8 @@ class Limits:
 
     keys: tenant_id, location_id, product_id (n,). constraint_place (numbered as places sort), resource_id (c,) and capacity
     (c, 14) in resource minutes, infinite where no time is known. run_limits: tenant_id, location_id, item_id, run_quantity:
-    the most that a run of a dough holds on the
-    plan date. exceptions: what could not be known.
+    the most that a run of a dough holds on the plan date. use: what the rows take of every dough. exceptions: what could
+    not be known.
     """
 
     keys: pd.DataFrame
@@ -490,6 +519,7 @@ class Limits:
     dough: _Entries
     runs: _Runs
     run_limits: pd.DataFrame
+    use: DoughUse
     exceptions: pd.DataFrame
 
     @classmethod
@@ -884,6 +914,7 @@ def _limits_of(
         dough,
         runs,
         items[is_mixed].assign(run_quantity=item_most[is_mixed, 0]).reset_index(drop=True),
+        use,
         exceptions_of(sorted(_missing(items, steps, np.isnan(due).all(axis=1), item_of_product))),
     )
 

@@ -20,7 +20,9 @@ from scipy.sparse import coo_array, csr_array
 
 from planning.explosion import RecipeGraph, circles, recipe_graph
 from planning.frames import ROUNDING, Panel
-from planning.workshop import MIXER, PLACE, Routing, Workshop, code_positions, key_codes, routing_of
+from planning.keys import code_positions, key_codes
+from planning.mrp import low_level_codes
+from planning.workshop import MIXER, PLACE, Routing, Workshop, routing_of
 
 DOUGH = [*PLACE, "item_id"]
 
@@ -105,7 +107,34 @@ def equal_runs(quantity: float, runs: int) -> list[float]:
 
 def dough_use(products: pd.DataFrame, recipes: pd.DataFrame) -> DoughUse:
     """What one unit of each product takes of every dough. products: tenant_id, product_id, (n,)."""
-    return _dough_use(_recipes_of(products, recipes), products)
+    graph = _recipes_of(products, recipes)
+    size = len(graph.nodes)
+    is_dough = _is_dough(graph)
+    one_level = csr_array((graph.quantity_per, (graph.parent, graph.child)), shape=(size, size))
+    node = _nodes_of_products(graph, products)
+    distinct_nodes, at = np.unique(node, return_inverse=True)
+    front = csr_array(
+        (np.ones(len(distinct_nodes)), (np.arange(len(distinct_nodes)), distinct_nodes)),
+        shape=(len(distinct_nodes), size),
+    )
+    total = csr_array((len(distinct_nodes), size))
+    for _ in range(int(graph.low_level_code.max(initial=0))):
+        front = front @ one_level
+        total = total + front
+    total.sort_indices()
+    found = coo_array(total)
+    product, child = found.coords
+    held = is_dough[child]
+    number = np.cumsum(is_dough) - 1
+    table = pd.DataFrame({"product": product[held], "dough": number[child[held]], "quantity_per": found.data[held]})
+    rows = pd.DataFrame({"row": np.arange(len(node)), "product": at})
+    uses = rows.merge(table, on="product")[["row", "dough", "quantity_per"]]
+    return DoughUse(
+        uses.sort_values(["row", "dough"], ignore_index=True),
+        graph.nodes[is_dough].reset_index(drop=True),
+        graph,
+        np.flatnonzero(is_dough),
+    )
 
 
 @dataclass(frozen=True)
@@ -119,17 +148,13 @@ class DoughParts:
     level: np.ndarray
 
 
-def dough_parts(doughs: pd.DataFrame, recipes: pd.DataFrame) -> DoughParts:
-    """The recipes between doughs. doughs: tenant_id, item_id, once each (n,)."""
-    node = ["tenant_id", "item_id"]
-    outputs = recipes[["tenant_id", "output_item_id"]].rename(columns={"output_item_id": "item_id"})
-    of_output, of_part, asked = key_codes(node, outputs, recipes, doughs)
-    is_between = (code_positions(of_output, asked) >= 0) & (code_positions(of_part, asked) >= 0)
-    graph = _recipes_of(doughs.rename(columns={"item_id": "product_id"}), recipes[is_between])
-    asked, of_node = key_codes(node, doughs, graph.nodes)
+def dough_parts(doughs: pd.DataFrame, graph: RecipeGraph) -> DoughParts:
+    """The recipes between doughs. doughs: tenant_id, item_id, once each (n,), all of them nodes of the graph."""
+    asked, of_node = key_codes(["tenant_id", "item_id"], doughs, graph.nodes)
     at = code_positions(of_node, asked)
-    level = graph.low_level_code[code_positions(asked, of_node)]
-    return DoughParts(at[graph.parent], at[graph.child], graph.quantity_per, level)
+    is_between = (at[graph.parent] >= 0) & (at[graph.child] >= 0)
+    parent, child = at[graph.parent[is_between]], at[graph.child[is_between]]
+    return DoughParts(parent, child, graph.quantity_per[is_between], low_level_codes(len(doughs), parent, child))
 
 
 def plan_doughs(
@@ -140,6 +165,7 @@ def plan_doughs(
     plan_date: date,
     *,
     run_limits: pd.DataFrame | None = None,
+    use: DoughUse | None = None,
 ) -> pd.DataFrame:
     """What to mix at each place for everything planned there: DOUGH_COLUMNS, ascending by tenant, place and item.
 
@@ -148,13 +174,13 @@ def plan_doughs(
     keeps); what can still be used on the plan date is taken first, level by level, so that dough at hand saves its
     pre-dough too. Of an item that is also planned as a product, stock is the product's. run_limits: tenant_id,
     location_id, item_id, run_quantity, the most that a run of the plan date holds (Limits.run_limits); without them, what
-    the mixers usually hold. A dough without a mixing step is one run.
+    the mixers usually hold. A dough without a mixing step is one run. use: what these rows take by these recipes, where
+    that has been worked out before (dough_use).
 
     product_quantities are what each product takes of the dough on the plan date, before stock; their sum less the stock
     used is `quantity`. Doughs that nothing of the 14 days takes have no row, nor have tenants with a recipe circle.
     """
-    kept = _recipes_of(planned.keys, recipes)
-    use = _dough_use(kept, planned.keys)
+    use = dough_use(planned.keys, recipes) if use is None else use
     if use.uses.empty:
         return pd.DataFrame(columns=list(DOUGH_COLUMNS))
     row, dough, per = (use.uses[name].to_numpy() for name in ("row", "dough", "quantity_per"))
@@ -167,7 +193,7 @@ def plan_doughs(
 
     to_lines = csr_array((per, (line, row)), shape=(len(key), len(planned)))
     horizon = np.round(to_lines @ planned["horizon_units"], ROUNDING)
-    taken, gross = _net_of_stock(kept, planned, place_of_row, place, use.node_of_dough[of_dough], usable)
+    taken, gross = _net_of_stock(use.graph, planned, place_of_row, place, use.node_of_dough[of_dough], usable)
     quantity = np.round(np.maximum(gross - usable, 0.0), ROUNDING)
     horizon[:, 0] = quantity
 
@@ -230,36 +256,6 @@ def _recipes_of(keys: pd.DataFrame, recipes: pd.DataFrame) -> RecipeGraph:
     graph = recipe_graph(keys, recipes)
     in_circle = circles(graph)["tenant_id"]
     return graph if in_circle.empty else recipe_graph(keys, recipes[~recipes["tenant_id"].isin(in_circle)])
-
-
-def _dough_use(graph: RecipeGraph, products: pd.DataFrame) -> DoughUse:
-    size = len(graph.nodes)
-    is_dough = _is_dough(graph)
-    one_level = csr_array((graph.quantity_per, (graph.parent, graph.child)), shape=(size, size))
-    node = _nodes_of_products(graph, products)
-    distinct_nodes, at = np.unique(node, return_inverse=True)
-    front = csr_array(
-        (np.ones(len(distinct_nodes)), (np.arange(len(distinct_nodes)), distinct_nodes)),
-        shape=(len(distinct_nodes), size),
-    )
-    total = csr_array((len(distinct_nodes), size))
-    for _ in range(int(graph.low_level_code.max(initial=0))):
-        front = front @ one_level
-        total = total + front
-    total.sort_indices()
-    found = coo_array(total)
-    product, child = found.coords
-    held = is_dough[child]
-    number = np.cumsum(is_dough) - 1
-    table = pd.DataFrame({"product": product[held], "dough": number[child[held]], "quantity_per": found.data[held]})
-    rows = pd.DataFrame({"row": np.arange(len(node)), "product": at})
-    uses = rows.merge(table, on="product")[["row", "dough", "quantity_per"]]
-    return DoughUse(
-        uses.sort_values(["row", "dough"], ignore_index=True),
-        graph.nodes[is_dough].reset_index(drop=True),
-        graph,
-        np.flatnonzero(is_dough),
-    )
 
 
 def _nodes_of_products(graph: RecipeGraph, products: pd.DataFrame) -> np.ndarray:

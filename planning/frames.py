@@ -3,6 +3,7 @@
 Key frames are pandas frames whose first column is `tenant_id`; quantities over days are matrices beside them.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -75,6 +76,22 @@ class Panel:
         return Panel(
             keys.reset_index(drop=True), {name: matrix[rows] for name, matrix in self.values.items()}, self.first_day
         )
+
+
+def figure(quantity: float | None) -> str:
+    """A quantity as messages and sheets for people have it: no more digits than anybody weighs or counts by.
+
+    Three significant digits and at least one decimal, zeros at the end dropped; whole numbers from 1,000 on.
+    """
+    if quantity is None:
+        return "–"
+    quantity = round(quantity, ROUNDING) + 0.0  # a rounding error below zero is no -0
+    size = abs(quantity)
+    if size >= 1000:
+        return f"{quantity:,.0f}"
+    decimals = min(2 - math.floor(math.log10(size)), ROUNDING) if size else 0
+    text = f"{quantity:.{max(decimals, 1)}f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def frame_of(columns: Iterable[str], rows: Iterable[Iterable[object]] = ()) -> pd.DataFrame:

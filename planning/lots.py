@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from planning.frames import ROUNDING, PlanningError, exceptions_of
+from planning.frames import ROUNDING, PlanningError, exceptions_of, figure
 from planning.keys import NEVER, dates_of, day_numbers, distinct, looked_up, positions
 
 STOCK_KEY = ["tenant_id", "location_id", "item_id"]
@@ -74,8 +74,9 @@ class OpeningStock:
     exceptions: pd.DataFrame
 
 
-def take_first(stock: np.ndarray, demand: np.ndarray) -> np.ndarray:
+def take_first(stock: ArrayLike, demand: ArrayLike) -> np.ndarray:
     """What a demand (n,) takes from stock (n, L), whose columns are used from left to right."""
+    stock, demand = np.asarray(stock, dtype=float), np.asarray(demand, dtype=float)
     ahead = np.cumsum(stock, axis=1) - stock
     return np.clip(demand[:, None] - ahead, 0.0, stock)
 
@@ -365,7 +366,7 @@ def _unexplained(groups: pd.DataFrame, beyond: np.ndarray, supply: pd.DataFrame,
     ):
         for at in np.flatnonzero(amounts > NOTHING).tolist():
             tenant_id, location_id, item_id = groups.iloc[at]
-            message = f"{item_id}: {what}, by {amounts[at]:.6g} before {to_date}; the stock was taken as zero"
+            message = f"{item_id}: {what}, by {figure(amounts[at])} before {to_date}; the stock was taken as zero"
             remedy = f"Count the stock of {item_id} at {location_id} and import it"
             rows.append((tenant_id, "procurement_plans", location_id, "item", item_id, code, message, remedy))
     return exceptions_of(sorted(rows))

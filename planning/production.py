@@ -42,6 +42,7 @@ from planning.production_problems import (
     capacity_problems,
     cost_problems,
     crossing_problems,
+    early_start_problems,
     exceptions_about,
     override_problems,
     rule_problems,
@@ -141,7 +142,8 @@ def plan_production(
     opening_lots: tenant_id, location_id, item_id, quantity, expires_on (none: keeps). Those of the product at the place
         of production are sold before what is made, oldest first, unless it is a product of the day (shelf life of one
         day).
-    tenants: tenant_id, default_critical_ratio, and timezone (IANA name; without it no times are given).
+    tenants: tenant_id, default_critical_ratio, timezone (IANA name; without it no times are given), run_date and
+        as_of_time (when the plan is made, local; without them nothing is said of what starts before).
     recipes: tenant_id, output_item_id, output_quantity, yield_frac, item_id, quantity, scrap_frac. Without
         them there are neither doughs nor times, and nothing limits the batches; nor does it without a workshop.
     overrides: tenant_id, location_id (where it is made), product_id, batches, actor, reason; those in force.
@@ -241,8 +243,11 @@ def _planned(
     )
     doughs = frame_of(DOUGH_COLUMNS)
     if recipes is not None and limits is not None:
-        doughs = plan_doughs(planned, recipes, workshop, opening_lots, plan_date, run_limits=limits.run_limits)
-        lines, doughs = _scheduled(lines, doughs, recipes, workshop, tenants, plan_date, problems)
+        doughs = plan_doughs(
+            planned, recipes, workshop, opening_lots, plan_date, run_limits=limits.run_limits, use=limits.use
+        )
+        lines, doughs = _scheduled(lines, doughs, recipes, limits, workshop, tenants, plan_date, problems)
+        problems += early_start_problems(lines, doughs, tenants, plan_date)
     return ProductionPlans(lines, planned, doughs, exceptions_of(sorted(problems)), set_aside)
 
 
@@ -460,13 +465,15 @@ def _scheduled(
     lines: pd.DataFrame,
     doughs: pd.DataFrame,
     recipes: pd.DataFrame,
+    limits: Limits,
     workshop: Workshop,
     tenants: pd.DataFrame,
     plan_date: date,
     problems: list[tuple],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The lines and doughs with the times of their batches and runs."""
-    schedule = schedule_day(lines[[*SERIES, "batches", "ready_by"]], doughs, recipes, workshop, tenants, plan_date)
+    made = lines[[*SERIES, "batches", "ready_by"]]
+    schedule = schedule_day(made, doughs, recipes, workshop, tenants, plan_date, graph=limits.use.graph)
     times = {
         name: pd.Series(getattr(schedule, name), index=lines.index, dtype=object)
         for name in ("batch_resource_ids", "batch_starts_at", "batch_bakes_at", "batch_ready_at")

@@ -195,9 +195,11 @@ def selling_of(
     is_forecast = row >= 0
     is_open = _location_is_open(forecasts, keys)
     is_open[is_forecast] = forecasts["is_open"][row[is_forecast]]
-    quantile_units = np.zeros((len(keys), PLAN_DAYS, len(QUANTILE_LEVELS)))
-    quantile_units[is_forecast] = forecasts["quantile_units"][row[is_forecast]]
-    quantile_units[~is_open] = 0
+    # -1, which takes the last row, is put right with the closed days: one copy of the largest matrix of all.
+    quantile_units = (
+        forecasts["quantile_units"][row] if len(forecasts) else np.zeros((len(keys), PLAN_DAYS, len(QUANTILE_LEVELS)))
+    )
+    quantile_units[~is_open | ~is_forecast[:, None]] = 0
 
     orders_units = np.zeros((len(keys), PLAN_DAYS))
     position = positions(orders, keys, SERIES)

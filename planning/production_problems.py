@@ -4,11 +4,13 @@ What belongs here: sentences. What does not: what they are about, which comes as
 """
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
+from planning.frames import figure
 from planning.newsvendor import BatchRules, UnitCosts
 
 LINK = "production_plans"
@@ -41,7 +43,7 @@ def order_problems(
     rows = np.flatnonzero(units.any(axis=1))
     days = (units[rows] > 0).argmax(axis=1)
     messages = [
-        f"{units[row, day]:g} units are ordered for {first_day + timedelta(days=int(day))}, and {why}"
+        f"{figure(units[row, day])} units are ordered for {first_day + timedelta(days=int(day))}, and {why}"
         for row, day in zip(rows, days, strict=True)
     ]
     return exceptions_about(keys.iloc[rows], code, messages, remedy)
@@ -198,3 +200,48 @@ def override_problems(
             "withdraw the override, or set fewer batches",
         )
     ]
+
+
+def early_start_problems(
+    lines: pd.DataFrame, doughs: pd.DataFrame, tenants: pd.DataFrame, plan_date: date
+) -> list[tuple]:
+    """One exception per place whose first batch or mixer run was to start before the plan was made.
+
+    tenants: timezone, run_date and as_of_time, which say when; without these columns nothing is said. Neither is it of a
+    tenant whose as_of_time is midnight: its plan is made on another day than its run date, as of the day's beginning.
+    """
+    if not {"timezone", "run_date", "as_of_time"} <= set(tenants):
+        return []
+    zones = {row.tenant_id: ZoneInfo(row.timezone) for row in tenants.itertuples()}
+    made_at = {
+        row.tenant_id: datetime.combine(row.run_date, row.as_of_time, zones[row.tenant_id]).astimezone(UTC)
+        for row in tenants.itertuples()
+        if row.as_of_time > time.min
+    }
+    early: dict[tuple[str, str], dict[str, list[datetime]]] = {}
+    for what, rows, name in (("batch", lines, "batch_starts_at"), ("mixer run", doughs, "run_starts_at")):
+        for tenant_id, location_id, starts_at in rows[["tenant_id", "location_id", name]].itertuples(index=False):
+            if tenant_id in made_at:
+                before = [at for at in starts_at if at < made_at[tenant_id]]
+                if before:
+                    early.setdefault((tenant_id, location_id), {}).setdefault(what, []).extend(before)
+    batches = lines.groupby(["tenant_id", "location_id"])["batches"].sum()
+    problems = []
+    for (tenant_id, location_id), starts in early.items():
+        zone = zones[tenant_id]
+        what, first = min(((what, min(times)) for what, times in starts.items()), key=lambda start: start[1])
+        count = f"{len(starts.get('batch', ()))} of {batches[tenant_id, location_id]} batches"
+        early_runs = len(starts.get("mixer run", ()))
+        runs = f" and {early_runs} mixer run{'s' if early_runs > 1 else ''}" if early_runs else ""
+        message = (
+            f"The first {what} starts {first.astimezone(zone):%a %H:%M}, but the plan was made "
+            f"{made_at[tenant_id].astimezone(zone):%a %H:%M}: {count}{runs} start before it"
+        )
+        earlier = (
+            "earlier on the day before"
+            if made_at[tenant_id].astimezone(zone).date() < plan_date
+            else f"a day ahead (daybreak tenant set {tenant_id} --plan-lead-days 1)"
+        )
+        remedy = f"Plan {earlier}, or let the resources start later (available_from)"
+        problems.append((tenant_id, LINK, location_id, "location", location_id, "starts_before_plan", message, remedy))
+    return problems

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from planning.frames import ROUNDING, Panel, PlanningError, exceptions_of, set_aside_of
+from planning.frames import ROUNDING, Panel, PlanningError, exceptions_of, figure, set_aside_of
 from planning.keys import NEVER, dates_of, day_numbers, looked_up, positions
 from planning.lots import NOTHING, STOCK_KEY, FefoRun, LotTable, last_usable_numbers, lot_table, run_fefo
 
@@ -326,7 +326,7 @@ def _exceptions(stocks: pd.DataFrame) -> pd.DataFrame:
         ("stock_unusable", "unusable", _unusable_words, ()),
     ):
         for stock in _records(stocks, [*SAID, *used, quantity], np.flatnonzero(stocks[quantity].to_numpy() > NOTHING)):
-            amount = f"{stock['item_id']}: {stock[quantity]:.6g} {stock['base_unit']}"
+            amount = f"{stock['item_id']}: {figure(stock[quantity])} {stock['base_unit']}"
             key = (stock["tenant_id"], LINK, stock["location_id"], "item", stock["item_id"])
             found.append((*key, code, *words_of(amount, stock)))
     return exceptions_of(sorted(found))

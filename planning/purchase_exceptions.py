@@ -8,7 +8,7 @@ import pandas as pd
 
 from planning.deliveries import LOT_RULES, NOT_FIXED, Arrivals, DeliveryRecord, DeliveryTerms
 from planning.explosion import LINK
-from planning.frames import ROUNDING, exceptions_of
+from planning.frames import ROUNDING, exceptions_of, figure
 from planning.item_safety import SafetyStocks
 from planning.keys import NEVER
 from planning.lots import NOTHING, STOCK_KEY
@@ -71,7 +71,7 @@ class _SupplyWords:
         return (self.tenants[row], LINK, self.places[row], "item", self.items[row])
 
     def amount(self, row: int, quantity: float) -> str:
-        return f"{quantity:.6g} {self.units[row]} of {self.items[row]}"
+        return f"{figure(quantity)} {self.units[row]} of {self.items[row]}"
 
     def supplier(self, row: int) -> str:
         return str(self.names[self.chosen[self.at_offer[row]]])
@@ -105,7 +105,7 @@ class _SupplyWords:
         coming = [arrival for arrival in self.arrivals.get(row, ()) if arrival[0] > day]
         if coming:
             due, quantity = coming[0]
-            what = f"the open order of {quantity:.6g} {self.units[row]} due on {self.dates[due]}"
+            what = f"the open order of {figure(quantity)} {self.units[row]} due on {self.dates[due]}"
         remedy = f"Expedite {what}; {self.others(row, day)}; or make less of the products that take it"
         return message, remedy
 
@@ -135,8 +135,8 @@ def stock_exceptions(
         yield row_of(
             row,
             "safety_stock_capped",
-            f"{items[row]}: a safety stock of {safety.uncapped[row]:.6g} {units[row]} would spoil before it is used, "
-            f"so {safety.quantity[row]:.6g} {units[row]} are kept",
+            f"{items[row]}: a safety stock of {figure(safety.uncapped[row])} {units[row]} would spoil before it is used, "
+            f"so {figure(safety.quantity[row])} {units[row]} are kept",
             "Agree on more delivery days, or accept the lower service",
         )
     record = purchases.record
@@ -148,7 +148,7 @@ def stock_exceptions(
         yield row_of(
             row,
             "lot_exceeds_shelf_life",
-            f"{items[row]}: {excess[row]:.6g} {units[row]} of what is bought will not be used in its "
+            f"{items[row]}: {figure(excess[row])} {units[row]} of what is bought will not be used in its "
             f"{terms.keeps_days[row]} days, first of the delivery on {plan_date + timedelta(days=int(first[row]))}",
             "Ask for a smaller pack or minimum, or buy it together with another location",
         )

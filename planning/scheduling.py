@@ -20,21 +20,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from planning.doughs import dough_parts
+from planning.doughs import dough_parts, dough_use
+from planning.explosion import RecipeGraph
 from planning.frames import exceptions_of, frame_of
-from planning.workshop import (
-    MIXER,
-    PLACE,
-    Routing,
-    Workshop,
-    as_instants,
-    code_positions,
-    downtime_of,
-    key_codes,
-    routing_of,
-    starts_of,
-    zones_of,
-)
+from planning.keys import code_positions, key_codes
+from planning.scheduling_solver import solve
+from planning.workshop import MIXER, PLACE, Routing, Workshop, as_instants, downtime_of, routing_of, starts_of, zones_of
 
 LINK = "production_plans"
 ITEM = [*PLACE, "item_id"]
@@ -101,25 +92,31 @@ def schedule_day(
     tenants: pd.DataFrame,
     plan_date: date,
     *,
+    graph: RecipeGraph | None = None,
     has_timetable: bool = False,
 ) -> Schedule:
     """Start times of everything made for a plan date, as late as possible, by a greedy backward list scheduler.
 
     lines: tenant_id, location_id, product_id, batches, ready_by (aware datetime, None: not known), (n,). doughs: as
-    planning.doughs.plan_doughs gives them. recipes: as it takes them. tenants: tenant_id, timezone.
+    planning.doughs.plan_doughs gives them. recipes: as it takes them; graph: theirs, where it is known (dough_use).
+    tenants: tenant_id, timezone.
 
     What is needed last is placed first: its last step as late as possible, then the steps before it, then the run of
     dough that feeds it; runs feed batches in the order in which these need it, dough at hand the first of all. Nothing is
     placed before its resource works for the plan date (Limits). What has no room goes forward from there, as early as
     possible, and what depends on it after it: it may be late. A place that is late that way is scheduled again in other
-    orders, and forward as a whole, and the best is taken: less lateness, then less earliness.
+    orders, and forward as a whole, and the best is taken: less lateness, then less earliness. What is late even so is asked of
+    planning.scheduling_solver, where that is installed.
     """
-    day = _Day.of(lines, doughs, recipes, workshop, tenants, plan_date)
+    graph = dough_use(lines, recipes).graph if graph is None else graph
+    day = _Day.of(lines, doughs, graph, workshop, tenants, plan_date)
     # One place at a time, and nothing of it is kept but its times: jobs are many, and short-lived ones cost least.
     for at in range(len(day.lines_of)):
         place = day.place(at)
         if place is not None:
             _greedy(place)
+            if place.is_late():
+                _solve(place)
             day.times.take(place, day, has_timetable)
     return day.times.schedule(doughs)
 
@@ -373,9 +370,9 @@ def _greedy(place: _Place) -> None:
     last. The next puts the shortest way last; the others put those that were late before the rest, which gives them the
     latest places. Each order is also scheduled forward, with the pegs that it had backward.
     """
-    orders = [sorted(place.batches, key=_need_of_oven), sorted(place.batches, key=_need_of_oven_reversed)]
+    orders = [sorted(place.batches, key=_need_of_oven)]
     tried: set[tuple[int, ...]] = set()
-    best, kept = inf, _placements(place)
+    best, kept = inf, list[_Placement]()
     best_order: list[list[_Job]] = []
     late: dict[int, float] = {}
     while orders and len(tried) < ATTEMPTS:
@@ -386,6 +383,8 @@ def _greedy(place: _Place) -> None:
         _backward(place, order)
         if not place.is_late():
             return
+        if len(tried) == 1:
+            orders.append(sorted(place.batches, key=_need_of_oven_reversed))
         for is_forward in (False, True):
             if is_forward:
                 _all_forward(place)
@@ -395,6 +394,23 @@ def _greedy(place: _Place) -> None:
         orders += [_moved(best_order, {owner: float(at > 0) for owner, at in late.items()}), _moved(best_order, late)]
         orders = [order for order in orders if _owners(order) not in tried]
     _restore(place, kept)
+
+
+def _solve(place: _Place) -> None:
+    """Take the times that the solver finds where they are better; everything is then made as late as these allow."""
+    found = solve(place, LATE_WEIGHT)
+    if found is None:
+        return
+    cost, kept = place.cost(), _placements(place)
+    place.clear()
+    for placed in found:
+        place.put(*placed)
+    for dough in place.doughs:
+        _peg(dough)
+    _repair(place)
+    _delay(place)
+    if place.cost() >= cost - TOLERANCE:
+        _restore(place, kept)
 
 
 def _moved(order: list[list[_Job]], late: dict[int, float]) -> list[list[_Job]]:
@@ -610,7 +626,7 @@ class _Day:
     due: list[float]
     zones: list[str]
     hours: dict[int, tuple[float, float, list[tuple[float, float, float]]]]
-    resource_ids: list[str]
+    resource_ids: list[str | None]
     steps: "_StepTable"
     doughs: "_DoughTable"
     times: "_Times"
@@ -620,7 +636,7 @@ class _Day:
         cls,
         lines: pd.DataFrame,
         doughs: pd.DataFrame,
-        recipes: pd.DataFrame,
+        graph: RecipeGraph,
         workshop: Workshop,
         tenants: pd.DataFrame,
         plan_date: date,
@@ -651,9 +667,9 @@ class _Day:
             due.tolist(),
             zones_of(places, tenants)[place_of_line].tolist(),
             _hours(routing, place_of_resource, latest, workshop, tenants, plan_date),
-            routing.resources["resource_id"].to_numpy(dtype=object).tolist(),
+            [*routing.resources["resource_id"].to_numpy(dtype=object).tolist(), None],
             _StepTable.of(routing, len(items)),
-            _DoughTable.of(doughs, recipes),
+            _DoughTable.of(doughs, graph),
             _Times(len(lines), len(doughs)),
         )
 
@@ -729,13 +745,13 @@ class _DoughTable:
     takers: dict[int, list[tuple[int, float]]]
 
     @classmethod
-    def of(cls, doughs: pd.DataFrame, recipes: pd.DataFrame) -> "_DoughTable":
+    def of(cls, doughs: pd.DataFrame, graph: RecipeGraph) -> "_DoughTable":
         if doughs.empty:
             return cls([], [], [], [], [], {})
         taken = zip(doughs["product_ids"].tolist(), doughs["product_quantities"].tolist(), strict=True)
         codes = key_codes(["tenant_id", "item_id"], doughs)[0]
         _, first, kind = np.unique(codes, return_index=True, return_inverse=True)
-        parts = dough_parts(doughs[["tenant_id", "item_id"]].iloc[first].reset_index(drop=True), recipes)
+        parts = dough_parts(doughs[["tenant_id", "item_id"]].iloc[first].reset_index(drop=True), graph)
         takers: dict[int, list[tuple[int, float]]] = {}
         edges = zip(parts.parent.tolist(), parts.child.tolist(), parts.quantity_per.tolist(), strict=True)
         for parent, child, per in edges:
@@ -831,7 +847,7 @@ class _Times:
     def take(self, place: _Place, day: _Day, has_timetable: bool) -> None:
         """Take the times of a place."""
         self.cost += place.cost()
-        names = [*day.resource_ids, None]  # the last for a step that the place has no resource for
+        names = day.resource_ids  # the last, None, for a step that the place has no resource for
         for jobs in place.batches:
             row, steps = jobs[0].owner, jobs[0].steps
             late = [job for job in jobs if job.ready > job.due + TOLERANCE]
@@ -897,7 +913,7 @@ def _moment(instant: float) -> datetime:
 
 def _late_problem(key: tuple[str, str, str], late: list[_Job], batches: int, zone: str) -> tuple[object, ...]:
     last = max(job.ready for job in late)
-    wanted, ready = (datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%H:%M") for at in (late[0].due, last))
+    wanted, ready = (datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%a %H:%M") for at in (late[0].due, last))
     tenant_id, location_id, product_id = key
     message = (
         f"{product_id}: {len(late)} of {batches} batches are ready after {wanted}, the last at {ready}"

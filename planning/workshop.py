@@ -7,7 +7,6 @@ Instants are seconds of UTC since 1970 in float64, NaN where unknown, so that el
 nights in which the clocks change.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from planning.frames import frame_of
+from planning.keys import code_positions, key_codes, matches
 
 PLACE = ["tenant_id", "location_id"]
 MIXER = "mixer"
@@ -165,42 +165,6 @@ def zones_of(rows: pd.DataFrame, tenants: pd.DataFrame) -> np.ndarray:
         missing = rows["tenant_id"].to_numpy()[at < 0][0]
         raise ValueError(f"tenant {missing} is not among the tenants, so its time zone is not known")
     return tenants["timezone"].to_numpy(dtype=object)[at]
-
-
-def key_codes(columns: Sequence[str], *frames: pd.DataFrame) -> list[np.ndarray]:
-    """The keys of frames as numbers, an array per frame: equal where keys are, and ascending as keys sort.
-
-    An empty value sorts first. Looking many small keys up by numbers costs a tenth of doing so by the keys themselves.
-    """
-    lengths = np.cumsum([len(frame) for frame in frames])
-    total = np.zeros(lengths[-1] if len(lengths) else 0, dtype=np.int64)
-    for column in columns:
-        values = np.concatenate([frame[column].to_numpy(dtype=object) for frame in frames])
-        codes, names = pd.factorize(values, sort=True)
-        total = total * (len(names) + 1) + codes + 1
-    return np.split(total, lengths[:-1])
-
-
-def code_positions(codes: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """For each of `codes` its position in `of`, where each occurs once; -1 where it does not occur."""
-    if not len(of):
-        return np.full(len(codes), -1, dtype=np.int64)
-    order = np.argsort(of, kind="stable")
-    at = order[np.minimum(np.searchsorted(of, codes, sorter=order), len(of) - 1)]
-    return np.where(of[at] == codes, at, -1)
-
-
-def matches(keys: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (position in keys, position in `of`) of equal values, by keys; `of` is ascending."""
-    start = np.searchsorted(of, keys)
-    return ranges(start, np.searchsorted(of, keys, side="right") - start)
-
-
-def ranges(start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers start … start + count - 1 of each range one after the other, beside the range that they are of."""
-    which = np.repeat(np.arange(len(count)), count)
-    before = np.cumsum(count) - count
-    return which, start[which] + np.arange(len(which)) - before[which]
 
 
 def routing_of(items: pd.DataFrame, workshop: Workshop) -> Routing:

@@ -152,7 +152,7 @@ class WhatIf:
 
     told: the changes in words. assumed: what was taken to stay as it is. totals: TOTALS -> (base, changed), None where
     unknown. production, purchases, stock_outs, problems: the rows that differ, with columns `base_…` beside the changed
-    ones, missing where a side has no such row; `problems` holds exceptions with `side` new or gone. seconds: the time that
+    ones, missing where a side has no such row; `problems` holds exceptions with `side` new, changed or gone. seconds: the time that
     reading and planning took.
     """
 
@@ -666,20 +666,35 @@ def _stock_out_difference(base: Side, changed: Side) -> pd.DataFrame:
 
 
 def _problem_difference(base: Side, changed: Side) -> pd.DataFrame:
-    """Exceptions that only one side has; `side` is new or gone."""
+    """Exceptions that the sides do not share; `side` is new, gone, or changed where both have one of the same code and
+    subject: then base_message is what it was."""
+    about = ["link", "location_id", "subject_kind", "subject_id", "code"]
 
     def of(side: Side) -> pd.DataFrame:
         parts = [side.production.exceptions, side.procurement.exceptions, side.projections.exceptions]
         rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
         return rows[list(EXCEPTION_COLUMNS[1:])].drop_duplicates()
 
-    both = of(base).merge(of(changed), how="outer", indicator="side")
-    both = both[both["side"] != "both"]
-    side = both["side"].astype(str).map({"left_only": "gone", "right_only": "new"})
-    return both.assign(side=side).sort_values(
-        ["side", "link", "location_id", "subject_id", "code"],
-        ascending=[False, True, True, True, True],
-        ignore_index=True,
+    either = of(base).merge(of(changed), how="outer", indicator="side")
+    was, now = (
+        # Of several of the same code and subject the first belongs to the first.
+        rows.drop(columns="side").assign(n=rows.groupby(about).cumcount())
+        for rows in (either[either["side"] == side] for side in ("left_only", "right_only"))
+    )
+    both = was.merge(now, how="outer", on=[*about, "n"], suffixes=("_was", ""), indicator="side")
+    side = both["side"].astype(str).map({"left_only": "gone", "right_only": "new", "both": "changed"})
+    is_gone = side == "gone"
+    problems = both[about].assign(
+        base_message=both["message_was"].where(side == "changed", None),
+        message=both["message"].where(~is_gone, both["message_was"]),
+        remedy=both["remedy"].where(~is_gone, both["remedy_was"]),
+        side=side,
+    )
+    order = side.map({"new": 0, "changed": 1, "gone": 2})
+    return (
+        problems.assign(order=order)
+        .sort_values(["order", "link", "location_id", "subject_id", "code", "message"], ignore_index=True)
+        .drop(columns="order")
     )
 
 

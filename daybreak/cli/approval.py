@@ -191,7 +191,7 @@ def withdraw(override_id: int, tenant: str, actor: str | None, as_json: bool) ->
     with opened_store() as store, _refusals():
         _day_of(store, tenant, None)
         given = withdraw_override(store, tenant, override_id, actor=actor or _user(), now=system_clock())
-        _plan_again(store, given, "Withdrew", as_json)
+        _plan_again(store, given, None, "Withdrew", as_json)
 
 
 @click.command()
@@ -216,6 +216,9 @@ def history(tenant: str, on: datetime | None, as_json: bool) -> None:
     else:
         sheets.print_history(tenant, day, sheets.zone_of(zone), revisions, decisions)
 
+
+NOT_TAKEN = {"override_not_applicable", "override_not_planned", "override_lapsed"}
+"""Codes of exceptions that say that a plan has not a person's number but its own."""
 
 COMMANDS = (approve, reject, sent, override, history)
 """What `daybreak plan` takes from here."""
@@ -274,14 +277,20 @@ def _override(
         given = add_override(
             store, tenant, day, line, amount, actor=actor or _user(), reason=reason, now=system_clock()
         )
-        _plan_again(store, given, "Set", as_json)
+        _plan_again(store, given, line, "Set", as_json)
 
 
-def _plan_again(store: Any, given: Any, verb: str, as_json: bool) -> None:
-    """Plan the override's day again, so that everything below the line follows, and say so."""
+def _plan_again(store: Any, given: Any, line: Any, verb: str, as_json: bool) -> None:
+    """Plan the override's day again, so that everything below the line follows, and say so.
+
+    line: what was overridden, None where an override was taken back. What the plan says of it is told; one that the plan
+    could not take ends the command as one that failed.
+    """
     ended = [_plan_day(store, given.tenant_id, given.plan_date, as_json)]
+    told = _told_of(store, given, line) if line is not None and ended[0]["status"] == "SUCCESS" else []
+    is_taken = not any(row["code"] in NOT_TAKEN for row in told)
     if as_json:
-        print_json({**asdict(given), "runs": ended})
+        print_json({**asdict(given), "runs": ended, "is_taken": is_taken, "exceptions": told})
     else:
         unit = "batches" if given.kind == "production" else "packs"
         before = "" if given.replaced is None else f", in place of {given.replaced}"
@@ -292,7 +301,33 @@ def _plan_again(store: Any, given: Any, verb: str, as_json: bool) -> None:
         for warning in given.warnings:
             click.echo(f"Warning: {warning}", err=True)
         _print_ended(ended)
+        for row in told:
+            verdict = "Not taken" if row["code"] in NOT_TAKEN else "Warning"
+            click.echo(f"{verdict}: {row['message']}. Remedy: {row['remedy']}.".replace("..", "."), err=True)
+        if not is_taken:
+            click.echo(
+                f"It stays until: daybreak plan override withdraw {given.override_id} --tenant {given.tenant_id}",
+                err=True,
+            )
     _exit_with(ended)
+    if not is_taken:
+        sys.exit(SOME_FAILED)
+
+
+def _told_of(store: Any, given: Any, line: Any) -> list[dict[str, Any]]:
+    """What the active plans say of an override: code, message and remedy."""
+    from daybreak import sheets  # noqa: PLC0415 (keeps --help fast)
+    from resources.store.report import read_exceptions  # noqa: PLC0415
+
+    with store.transaction() as connection:
+        rows = read_exceptions(connection, given.tenant_id, given.plan_date)
+    is_line = (rows["location_id"] == given.location_id) & (rows["subject_id"] == given.subject_id)
+    is_said = rows["code"].str.startswith("override_") | (rows["code"] == "orders_above_override")
+    if given.kind == "purchase":
+        # An item may have other overrides that are not taken either, of other deliveries: the message names them.
+        delivery = f" from {line.supplier_id} for {line.delivery_on}"
+        is_said &= ~rows["code"].isin(NOT_TAKEN) | rows["message"].str.contains(delivery, regex=False)
+    return sheets.records(rows.loc[is_line & is_said, ["code", "message", "remedy"]])
 
 
 def _plan_day(store: Any, tenant: str, day: date, as_json: bool) -> dict[str, Any]:

@@ -137,7 +137,8 @@ def validate(tenants: tuple[str, ...], all_tenants: bool, on: datetime | None, a
 
     with opened_store() as store:
         chosen = chosen_tenants(store, tenants, all_tenants)
-        days = {on.date(): list(chosen)} if on else _by_yesterday(chosen)
+        unfinished = _unfinished(chosen, on.date()) if on else set()
+        days = {on.date(): [each for each in chosen if each not in unfinished]} if on else _by_yesterday(chosen)
         ended = [
             execute_day(
                 store, "forecast_validation_job", "forecast_validation", day, ids, FORECAST_VALIDATION, False, as_json
@@ -145,6 +146,8 @@ def validate(tenants: tuple[str, ...], all_tenants: bool, on: datetime | None, a
             for day, ids in sorted(days.items())
         ]
     _finish(ended, as_json)
+    if unfinished:
+        sys.exit(SOME_FAILED)
 
 
 def chosen_tenants(
@@ -194,6 +197,24 @@ def _by_yesterday(chosen: dict[str, tuple[str, int]]) -> dict[date, list[str]]:
     for tenant_id, today, _ in _local_dates(chosen):
         days.setdefault(today - timedelta(days=1), []).append(tenant_id)
     return days
+
+
+def _unfinished(chosen: dict[str, tuple[str, int]], day: date) -> set[str]:
+    """The tenants where the day is not over, named here: a run would keep it as a failure of their day.
+
+    Raises InputRefused when it is over nowhere.
+    """
+    unfinished = [tenant_id for tenant_id, today, _ in _local_dates(chosen) if today <= day]
+    if unfinished:
+        more = f" and {len(unfinished) - 3} more" if len(unfinished) > 3 else ""
+        message = (
+            f"{day} is not over for {', '.join(unfinished[:3])}{more}. Remedy: validate it when it is, "
+            "or leave --date out for yesterday in each tenant's time zone."
+        )
+        if len(unfinished) == len(chosen):
+            raise InputRefused(message)
+        click.echo(message, err=True)
+    return set(unfinished)
 
 
 def execute_day(

@@ -1,7 +1,7 @@
 """`daybreak whatif`: what a day's plans would be if something were different. Nothing is written."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,14 @@ SAID = {
     "stock_outs": "Items running out",
     "items_at_risk": "Items at risk of it",
 }
+
+PROBLEM_SAID = {"new": "New problem", "changed": "Problem changed", "gone": "Problem gone"}
+
+NAMES = {"Bake at", "Product", "Supplier", "Item", "For", "At"}
+"""Headings of columns that hold ids, which are never broken."""
+
+TEXTS = {"", *NAMES, "Limited by", "Delivery", "Order by", "Runs out", "Late"}
+"""Headings of columns that are read from the left."""
 
 MONEY = {"expected_profit", "purchase_amount"}
 
@@ -156,18 +164,19 @@ def _print(found: "WhatIf", changes: "Changes") -> None:
     _table(
         console,
         "Production",
-        ("Bake at", "Product", "Batches", "", "Units", "", "Limited by", "", "Profit", "", "Late", ""),
+        ("Bake at", "Product", "Batches", "Units", "Limited by", "Profit", "Late"),
         [
             (
                 row.location_id,
                 row.product_id,
-                *_both(row.base_batches, row.batches),
-                *_both(row.base_quantity_units, row.quantity_units),
-                _limit(row.base_limited_by, row.base_limiting_resource_id),
-                _limit(row.limited_by, row.limiting_resource_id),
-                _money(row.base_expected_profit),
-                _money(row.expected_profit),
-                *_both(row.base_late_batches, row.late_batches),
+                _both(_number, row.base_batches, row.batches),
+                _both(_number, row.base_quantity_units, row.quantity_units),
+                _change(
+                    _limit(row.base_limited_by, row.base_limiting_resource_id),
+                    _limit(row.limited_by, row.limiting_resource_id),
+                ),
+                _both(_money, row.base_expected_profit, row.expected_profit),
+                _both(_number, row.base_late_batches, row.late_batches),
             )
             for row in found.production.itertuples()
         ],
@@ -175,7 +184,7 @@ def _print(found: "WhatIf", changes: "Changes") -> None:
     _table(
         console,
         "Purchases",
-        ("Supplier", "Item", "For", "Delivery", "Order by", "Packs", "", "Amount", "", "Late"),
+        ("Supplier", "Item", "For", "Delivery", "Order by", "Packs", "Amount", "Late"),
         [
             (
                 row.supplier_id,
@@ -183,9 +192,8 @@ def _print(found: "WhatIf", changes: "Changes") -> None:
                 row.location_id,
                 str(row.delivery_on),
                 _text(row.order_by if not _is_missing(row.order_by) else row.base_order_by),
-                *_both(row.base_packs, row.packs),
-                _money(row.base_amount),
-                _money(row.amount),
+                _both(_number, row.base_packs, row.packs),
+                _both(_money, row.base_amount, row.amount),
                 "yes" if row.is_late is True else "",
             )
             for row in found.purchases.itertuples()
@@ -194,53 +202,36 @@ def _print(found: "WhatIf", changes: "Changes") -> None:
     _table(
         console,
         "Stock-outs",
-        ("At", "Item", "Runs out", "", "Chance %", "", "Short", ""),
+        ("At", "Item", "Runs out", "Chance %", "Short"),
         [
             (
                 row.location_id,
                 row.item_id,
-                _text(row.base_stock_out_on),
-                _text(row.stock_out_on),
-                *_both(100 * row.base_stock_out_probability, 100 * row.stock_out_probability),
-                *_both(row.base_shortage_quantity, row.shortage_quantity),
+                _both(_text, row.base_stock_out_on, row.stock_out_on),
+                _both(_number, 100 * row.base_stock_out_probability, 100 * row.stock_out_probability),
+                _both(_number, row.base_shortage_quantity, row.shortage_quantity),
             )
             for row in found.stock_outs.itertuples()
         ],
     )
     for row in found.problems.itertuples():
-        remedy = f" Remedy: {row.remedy}" if row.side == "new" else ""
-        click.echo(
-            f"{'New problem' if row.side == 'new' else 'Problem gone'}: {row.message}.{remedy}".replace("..", ".")
-        )
+        remedy = f" Remedy: {row.remedy}" if row.side != "gone" else ""
+        message = f"was: {row.base_message}; now: {row.message}" if row.side == "changed" else row.message
+        click.echo(f"{PROBLEM_SAID[row.side]}: {message}.{remedy}".replace("..", "."))
     click.echo(f"In {found.seconds:.2f} s.")
 
 
 def _table(console: Any, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of both sides: a heading without a name belongs to the one before it, and holds what would be."""
+    """A table whose words are never cut: what does not fit goes on in the next line, other than ids."""
     from rich.table import Table  # noqa: PLC0415 (keeps --help fast)
 
     if not rows:
         return
     table = Table(title=title, title_justify="left")
-    texts = {
-        "",
-        "Bake at",
-        "Product",
-        "Supplier",
-        "Item",
-        "For",
-        "At",
-        "Limited by",
-        "Delivery",
-        "Order by",
-        "Runs out",
-        "Late",
-    }
-    before = ""
     for heading in headings:
-        named = heading or (f"→ {before.lower()}" if before else "")
-        table.add_column(named, justify="left" if (heading or before) in texts else "right")
-        before = heading
+        table.add_column(
+            heading, justify="left" if heading in TEXTS else "right", overflow="fold", no_wrap=heading in NAMES
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -268,8 +259,13 @@ def _money(value: Any) -> str:
     return "–" if _is_missing(value) else f"{value:,.2f}"
 
 
-def _both(base: Any, changed: Any) -> tuple[str, str]:
-    return _number(base), _number(changed)
+def _both(form: Callable[[Any], str], base: Any, changed: Any) -> str:
+    return _change(form(base), form(changed))
+
+
+def _change(base: str, changed: str) -> str:
+    """What is and what would be; once where they are the same."""
+    return base if base == changed else f"{base} → {changed}"
 
 
 def _signed(base: float | None, changed: float | None) -> str:

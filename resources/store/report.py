@@ -103,6 +103,22 @@ def read_stock_alerts(connection: Connection, tenant_id: str, plan_date: date) -
     )
 
 
+def read_downtimes(connection: Connection, tenant_id: str, plan_date: date) -> pd.DataFrame:
+    """When resources hold something else than usual on the date, local time; until_at is none to the end of the day."""
+    return frame(
+        connection,
+        """
+        SELECT resource.location_id, calendar.resource_id, calendar.from_at, calendar.until_at,
+               calendar.capacity::float8, resource.capacity::float8 AS usual_capacity, calendar.reason
+        FROM master.resource_calendar AS calendar JOIN master.resource USING (tenant_id, resource_id)
+        WHERE calendar.tenant_id = %(tenant_id)s AND calendar.on_date = %(plan_date)s
+          AND calendar.capacity <> resource.capacity
+        ORDER BY resource.location_id, calendar.resource_id, calendar.from_at
+        """,
+        {"tenant_id": tenant_id, "plan_date": plan_date},
+    )
+
+
 def read_exceptions(connection: Connection, tenant_id: str, plan_date: date) -> pd.DataFrame:
     """What the active plans could not know or do, with the remedy."""
     return frame(

@@ -233,6 +233,71 @@ def test_a_purchase_override_fixes_the_packs_of_its_delivery(run: Run, store: St
     )
 
 
+def test_a_purchase_override_that_the_plan_cannot_take_fails_in_words(run: Run, store: Store) -> None:
+    asking_bakery(store, "a")
+    delivery = asking_day() + timedelta(days=3)
+    with store.transaction() as connection:
+        connection.execute(
+            "UPDATE master.supplier SET delivery_weekdays = %s",
+            ([day for day in range(7) if day != delivery.weekday()],),
+        )
+    run("plan", "run", "--tenant", "a")
+    arguments = ("--tenant", "a", "--item", "flour", "--supplier", "mill", "--reason", "cheap", "--by", "ana")
+    none = ("plan", "override", "purchase", *arguments, "--packs", "6", "--delivery", str(delivery))
+    said = run(*none, expect=1)
+    assert "Set override 1: 6 packs of flour at main" in said.stdout
+    assert f"Not taken: ana fixed 6 packs of flour from mill for {delivery}, but mill cannot deliver" in said.stderr
+    assert "Remedy: Withdraw the override" in said.stderr
+    assert "daybreak plan override withdraw 1 --tenant a" in said.stderr
+    answer = json.loads(run(*none, "--json", expect=1).stdout)
+    assert (answer["override_id"], answer["is_taken"]) == (2, False)
+    assert [row["code"] for row in answer["exceptions"]] == ["override_not_applicable"]
+    assert answer["runs"][0]["status"] == "SUCCESS"
+
+    other = (
+        "plan",
+        "override",
+        "purchase",
+        *arguments,
+        "--packs",
+        "6",
+        "--delivery",
+        str(delivery + timedelta(days=1)),
+    )
+    taken = json.loads(run(*other, "--json").stdout)
+    assert (taken["is_taken"], taken["exceptions"]) == (True, []), "the other delivery's override is not its own"
+    assert "Not taken" not in run("plan", "override", "withdraw", "2", "--tenant", "a", "--by", "ana").stderr
+
+
+def test_what_is_down_on_the_day_is_told_at_the_top_of_its_sheet(run: Run, store: Store) -> None:
+    asking_bakery(store, "a")
+    day = asking_day()
+    with store.transaction() as connection:
+        connection.cursor().executemany(
+            "INSERT INTO master.resource_calendar (tenant_id, resource_id, on_date, from_at, until_at, capacity, reason)"
+            " VALUES ('a', %s, %s, %s, %s, %s, %s)",
+            [
+                ("oven", day, "04:00", "12:00", 0, "burner [gas]"),
+                ("oven", day, "20:00", None, 2, ""),
+                ("mixer", day, "01:00", "02:00", 12, "as usual"),
+                ("mixer", day + timedelta(days=1), "01:00", "02:00", 0, "tomorrow"),
+            ],
+        )
+    run("plan", "run", "--tenant", "a")
+    shown = run("plan", "show", "--tenant", "a").stdout.strip().splitlines()
+    assert shown[1:3] == [
+        "oven is down (capacity 0 of 4) 04:00 to 12:00: burner [gas]",
+        "oven has less room (capacity 2 of 4) 20:00 to 24:00",
+    ]
+    assert "mixer is" not in "".join(shown)
+    assert "mixer has" not in "".join(shown)
+    downtimes = json.loads(run("plan", "show", "--tenant", "a", "--json").stdout)["downtimes"]
+    assert [(row["resource_id"], row["from_at"], row["until_at"], row["capacity"]) for row in downtimes] == [
+        ("oven", "04:00:00", "12:00:00", 0),
+        ("oven", "20:00:00", None, 2),
+    ]
+
+
 def test_a_failing_tenant_is_named_and_the_others_are_planned(run: Run, store: Store) -> None:
     for tenant_id in ("good", "broken"):
         bakery(store, tenant_id)
@@ -262,6 +327,39 @@ def test_stored_forecasts_are_scored_and_a_day_without_any_is_a_failure(run: Run
     assert (day["date"], day["completed"], day["workflow"]) == (yesterday.isoformat(), ["a"], "forecast_validation")
     scored = store.frame("SELECT DISTINCT business_date FROM quality.validation_metric")
     assert list(scored["business_date"]) == [yesterday]
+
+
+def test_a_day_that_is_not_over_is_not_scored_and_leaves_no_mark_on_its_plan(run: Run, store: Store) -> None:
+    bakery(store, "a")
+    run("plan", "run", "--tenant", "a")
+    said = run("validate", "--tenant", "a", "--date", str(today()), expect=3)
+    assert f"{today()} is not over for a. Remedy: validate it when it is" in said.stderr
+    assert store.frame("SELECT FROM ops.failure").empty
+    assert "Not " not in run("plan", "show", "--tenant", "a").stdout
+
+    # One that a run was asked for, as in the web UI, is kept; it is no fault of the plan.
+    with store.transaction() as connection:
+        connection.execute(
+            "INSERT INTO ops.failure (tenant_id, workflow, plan_date, link, reason, remedy, run_id, failed_at) VALUES"
+            " ('a', 'forecast_validation', %s, 'validation_metrics', 'The day is not over.', 'Wait.', 'r', now())",
+            (today(),),
+        )
+    shown = run("plan", "show", "--tenant", "a").stdout
+    assert "Not validated: The day is not over. Remedy: Wait." in shown
+    assert "Not complete" not in shown
+
+
+def test_of_several_tenants_those_whose_day_is_over_are_scored(run: Run, store: Store) -> None:
+    for tenant_id in ("a", "behind"):
+        bakery(store, tenant_id)
+    day = asking_day()
+    with store.transaction() as connection:
+        connection.execute("UPDATE master.tenant SET timezone = 'Etc/GMT+12' WHERE tenant_id = 'behind'")
+        connection.execute("UPDATE master.tenant SET timezone = 'Pacific/Kiritimati' WHERE tenant_id = 'a'")
+    run("plan", "run", "--all", "--date", str(day))
+    said = run("validate", "--all", "--date", str(day), expect=1)
+    assert f"{day} is not over for behind." in said.stderr
+    assert "1 tenants done, 0 failed" in said.stdout
 
 
 @pytest.mark.parametrize(

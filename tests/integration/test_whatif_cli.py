@@ -245,6 +245,18 @@ class TestALateSupplier:
         assert "flour" in set(found.stock_outs["item_id"])
         assert "new" in set(found.problems["side"])
 
+    def test_a_shortage_that_grows_is_one_changed_problem_with_both_sides(self, own: Store) -> None:
+        with own.transaction() as connection:
+            connection.execute("UPDATE facts.stock_lot SET quantity = 0 WHERE item_id = 'flour'")
+        found = ask(own, demand=[Adjustment(None, factor=1.2)])
+        about = ["link", "location_id", "subject_id", "code"]
+        assert not found.problems.duplicated(about).any(), "not as one that is new and one that is gone"
+        (late,) = found.problems.query("code == 'late_supply'").itertuples()
+        assert late.side == "changed"
+        was, now = (float(text.split(" kg of flour")[0]) for text in (late.base_message, late.message))
+        assert was < now
+        assert {row["side"] for row in found.as_json()["problems"]} >= {"changed"}
+
 
 class TestMoney:
     def test_a_dearer_bread_is_baked_more_and_earns_more(self, planned: Store) -> None:
@@ -339,6 +351,32 @@ def test_the_command_prints_the_difference_and_its_json_holds_it(run: Run) -> No
     assert {row["product_id"] for row in said["production"]} <= {"bread", "cake"}
     base, changed = (said["totals"]["units"][side] for side in ("base", "changed"))
     assert said["totals"]["units"]["difference"] == pytest.approx(changed - base)
+
+
+def test_the_command_says_what_a_problem_was_and_is_and_cuts_no_name(
+    own: Store, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oven = "main-deck-oven-by-the-window-to-the-yard"
+    with own.transaction() as connection:
+        connection.execute("DELETE FROM master.resource")
+        connection.execute(
+            "INSERT INTO master.resource (tenant_id, resource_id, location_id, name, kind, capacity, capacity_unit,"
+            " available_from) VALUES ('a', %s, 'main', 'Oven', 'oven', 2, 'tray', '04:00')",
+            (oven,),
+        )
+    monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path / "home"))
+    for name, value in dagster_environment(dsn).items():
+        monkeypatch.setenv(name, value)
+    asked = ["whatif", "--tenant", "a", "--date", str(DAY), "--oven-down", f"{oven}@04:00-06:00"]
+    printed = CliRunner().invoke(main, asked, catch_exceptions=False).stdout
+    assert "…" not in printed
+    production = printed[printed.index("Production") : printed.index("Purchases")]
+    assert f"({oven})" in production
+    assert max(map(len, production.splitlines())) <= 128
+    (changed,) = (line for line in printed.splitlines() if "problem" in line.lower() and "of expected profit" in line)
+    assert changed.startswith(f"Problem changed: was: {oven} has no room")
+    assert f"; now: {oven} has no room" in changed
+    assert "Remedy: " in changed
 
 
 def test_the_command_says_when_nothing_changes(run: Run) -> None:

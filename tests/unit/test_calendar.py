@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planning.calendar import (
@@ -16,6 +16,7 @@ from planning.calendar import (
     event_window,
     opening_calendar,
 )
+from tests.unit.examples import few_examples
 
 MONDAY = date(2024, 1, 1)
 NONE_NEAR = HOLIDAY_REACH_DAYS + 1
@@ -241,10 +242,14 @@ class TestShape:
         assert calendar.is_open.shape == (0, 7)
         assert calendar.is_holiday.shape == (0, 7)
 
-    @settings(max_examples=25, deadline=None)
-    @given(st.permutations(range(4)), st.permutations(range(3)))
-    def test_the_order_of_series_and_events_does_not_matter(self, order, shuffled):
-        straight = calendar_of(MONDAY, 20, self.EVENTS, FOUR)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def straight(cls):
+        return calendar_of(MONDAY, 20, cls.EVENTS, FOUR)
+
+    @few_examples
+    @given(order=st.permutations(range(4)), shuffled=st.permutations(range(3)))
+    def test_the_order_of_series_and_events_does_not_matter(self, straight, order, shuffled):
         mixed = calendar_of(MONDAY, 20, self.EVENTS.iloc[list(shuffled)], FOUR.iloc[list(order)].reset_index(drop=True))
         assert_same(straight.select(np.array(order)), mixed)
 

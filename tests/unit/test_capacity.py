@@ -125,6 +125,34 @@ def test_nothing_exceeds_capacity_and_what_is_short_names_a_resource_that_has_no
             assert sizes[row, found.steps[row]] * usage[row, at] > left[at] - 1e-6
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gains": [[5.0, float("nan")], [3.0, 1.0]]}, "gains must be numbers"),
+        ({"gains": [[float("inf"), 1.0], [3.0, 1.0]]}, "gains must be numbers"),
+        ({"gains": 5.0}, r"gains \(n, K\) \(\) need"),
+        ({"gains": [5.0, 3.0]}, r"gains \(n, K\) \(2,\) need"),
+        ({"capacity": [float("nan")]}, "capacity must be numbers of at least 0"),
+        ({"capacity": [-1.0]}, "capacity must be numbers of at least 0"),
+        ({"capacity": [3.0, 3.0]}, r"got \(2, 1\), \(2,\), \(2, 2\) and \(2,\)"),
+        ({"capacity": 3.0}, r"got \(2, 1\), \(\)"),
+        ({"usage": [[1.0], [float("nan")]]}, "usage must be finite and not negative"),
+        ({"usage": [[1.0], [-1.0]]}, "usage must be finite and not negative"),
+        ({"usage": [[1.0]]}, r"got \(1, 1\)"),
+        ({"sizes": [[1.0, float("nan")], [1.0, 1.0]]}, "sizes must be finite and not negative"),
+        ({"sizes": [[1.0], [1.0]]}, r"\(2, 1\) and \(2,\)"),
+        ({"committed": [1]}, r"and \(1,\)"),
+        ({"committed": [1, -1]}, "committed must be whole numbers"),
+        ({"committed": [1.0, 0.5]}, "committed must be whole numbers"),
+    ],
+)
+def test_what_cannot_be_allocated_is_refused(changes, words):
+    asked = {"gains": [[5.0, 2.0], [3.0, 1.0]], "usage": [[1.0], [2.0]], "capacity": [3.0]}
+    assert allocate(**asked).steps.tolist() == [1, 1]
+    with pytest.raises(ValueError, match=words):
+        allocate(**{**asked, **changes})
+
+
 def test_everything_gainful_is_made_where_nothing_binds():
     gains = np.array([[5.0, 2.0, -1.0], [3.0, -np.inf, -np.inf]])
     found = allocate(gains, np.array([[1.0], [2.0]]), np.array([100.0]))

@@ -5,13 +5,14 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planning.calendar import SERIES
 from planning.censoring import NOT_SOLD_OUT
 from planning.demand import DemandHistory, build_demand_history
 from planning.frames import Panel, PlanningError
+from tests.unit.examples import few_examples
 
 MONDAY = date(2024, 1, 1)
 NOON = 12 * 60
@@ -276,7 +277,7 @@ FOUR = keys_of(("a", "shop", "bread"), ("a", "shop", "cake"), ("b", "shop", "bre
 
 
 class TestInvariants:
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     @given(MATRIX, st.lists(UNITS, min_size=4, max_size=4), st.integers(1, 11))
     def test_nothing_recorded_from_the_run_date_on_changes_anything(self, units, other, cut):
         before = history_of(FOUR, units, MONDAY + timedelta(cut))
@@ -286,7 +287,7 @@ class TestInvariants:
             np.testing.assert_array_equal(matrix, after.panel[name], err_msg=name)
         assert np.isnan(after.panel["demand_units"][:, cut:]).all()
 
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     @given(MATRIX, st.permutations(range(4)))
     def test_row_order_does_not_matter(self, units, order):
         straight = history_of(FOUR, units, MONDAY + timedelta(10))
@@ -297,7 +298,7 @@ class TestInvariants:
             np.testing.assert_array_equal(matrix[order], mixed.panel[name], err_msg=name)
         pd.testing.assert_frame_equal(straight.exceptions, mixed.exceptions)
 
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     @given(MATRIX)
     def test_known_demand_is_what_was_sold_where_nothing_sold_out(self, units):
         panel = history_of(FOUR, units, MONDAY + timedelta(12)).panel

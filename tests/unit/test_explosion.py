@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from planning.explosion import explode
 from planning.frames import Panel
+from tests.unit.examples import few_examples
 
 DAY = date(2026, 1, 5)
 RECIPE_COLUMNS = ["tenant_id", "output_item_id", "output_quantity", "yield_frac", "item_id", "quantity", "scrap_frac"]
@@ -223,7 +224,7 @@ stocks = st.lists(
 
 
 @given(units, stocks)
-@settings(max_examples=60, deadline=None)
+@few_examples
 def test_gross_is_the_sum_of_its_pegged_uses_every_day_with_and_without_parts_on_hand(drawn, lots):
     rows = {
         ("t", place, item): drawn[n]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planning import quantiles
@@ -16,6 +16,7 @@ from planning.demand import build_demand_history
 from planning.forecasting import Forecasts, forecast_demand
 from planning.frames import PLAN_DAYS, QUANTILE_LEVELS, Panel, PlanningError
 from planning.rules import CANDIDATES, candidate_slots, last_same_weekday, own_mean
+from tests.unit.examples import few_examples
 
 NAN = float("nan")
 PLAN_DATE = date(2024, 6, 3)  # a Monday
@@ -348,7 +349,7 @@ def batches(draw: st.DrawFn) -> tuple[Panel, dict[str, int]]:
 
 @pytest.mark.filterwarnings("error")
 class TestInvariants:
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     @given(batches())
     def test_quantiles_ascend_are_not_negative_and_hold_the_mean_between_them(self, batch):
         panel = forecast(batch[0], lead=batch[1], estimates={"p0": 3}).panel
@@ -359,7 +360,7 @@ class TestInvariants:
         assert (units[..., 0] <= mean).all()
         assert (mean <= units[..., -1]).all()
 
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     @given(batches())
     def test_another_tenant_in_the_batch_changes_nothing_to_the_bit(self, batch):
         history, lead = batch
@@ -372,7 +373,7 @@ class TestInvariants:
             same = together.backtest[together.backtest["tenant_id"] == tenant_id].reset_index(drop=True)
             pd.testing.assert_frame_equal(alone.backtest, same, check_exact=True)
 
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     @given(batches(), st.randoms())
     def test_row_order_does_not_matter(self, batch, random):
         history, lead = batch
@@ -382,7 +383,7 @@ class TestInvariants:
         back = mixed.keys.sort_values(SERIES).index.to_numpy()
         assert_same_forecast(straight, mixed.select(back))
 
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     @given(batches(), st.floats(0, 1000))
     def test_nothing_from_the_run_date_on_is_used(self, batch, later):
         history, lead = batch

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planning.frames import PlanningError
 from planning.keys import NEVER
-from planning.lots import LOT_COLUMNS, last_usable_days, lot_dates, lot_table, roll_forward, run_fefo
+from planning.lots import LOT_COLUMNS, last_usable_days, lot_dates, lot_table, roll_forward, run_fefo, take_first
 
 DAY_1 = date(2026, 1, 1)
 KEY = {"tenant_id": "t", "location_id": "shop", "item_id": "flour"}
@@ -145,6 +145,13 @@ def test_slack_is_what_is_left_of_usable_stock_and_negative_where_short():
     run = run_one(lots(("a", 10, on(0), on(2)), ("b", 10, on(0), None)), [4, 4, 4, 10])
     assert run.slack[0].tolist() == [16, 12, 6, -4]
     assert run.expired[0].tolist() == [0, 2, 0, 0]
+
+
+@pytest.mark.parametrize("as_given", [list, tuple, np.array, pd.DataFrame])
+def test_a_demand_takes_stock_from_left_to_right_however_it_is_written(as_given):
+    stock = as_given([[10, 5, 2.5], [0, 4, 4], [1, 1, 1]])
+    demand = pd.Series([12, 0, 9]) if as_given is pd.DataFrame else as_given([12, 0, 9])
+    assert take_first(stock, demand).tolist() == [[10, 2, 0], [0, 0, 0], [1, 1, 1]]
 
 
 # ---------------------------------------------------------------- roll_forward

@@ -25,6 +25,7 @@ from planning.pegging import (
     peg_purchases,
     recipe_paths,
 )
+from tests.unit.examples import few_examples
 
 MONDAY = date(2026, 3, 2)
 DAYS = 14
@@ -261,7 +262,7 @@ def test_what_nobody_is_expected_to_ask_for_is_for_nobody_and_still_counted():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@few_examples
 def test_shares_of_every_purchase_line_add_up_to_one_and_quantities_to_the_line(seed):
     random = np.random.default_rng(seed)
 

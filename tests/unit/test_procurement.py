@@ -7,13 +7,14 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planning.deliveries import LOT_RULES
 from planning.frames import PLAN_DAYS, Panel, PlanningError
 from planning.lots import roll_forward
 from planning.procurement import HOLDING_RATE, ProcurementPlans, plan_procurement
+from tests.unit.examples import few_examples
 
 MONDAY = date(2026, 1, 5)
 LOT_COLUMNS = ["tenant_id", "location_id", "item_id", "lot_id", "quantity", "received_on", "expires_on", "unit_cost"]
@@ -149,8 +150,9 @@ def frames_of(*bakeries: Bakery, plan_date: date = MONDAY) -> dict:
 
 
 def plan(*bakeries: Bakery) -> ProcurementPlans:
-    result = plan_procurement(**frames_of(*bakeries))
-    check_invariants(result, frames_of(*bakeries))
+    frames = frames_of(*bakeries)
+    result = plan_procurement(**frames)
+    check_invariants(result, frames)
     return result
 
 
@@ -580,7 +582,7 @@ def test_safety_stock_is_zero_inside_the_frozen_plan():
 
 
 @given(st.integers(1, 13), st.floats(0.1, 20), st.sets(st.integers(0, 6), min_size=1), st.integers(0, 4))
-@settings(max_examples=25, deadline=None)
+@few_examples
 def test_safety_stock_is_zero_inside_the_frozen_plan_whatever_comes_after(frozen_days, sigma, days, lead):
     """What is on hand at the end of a frozen day is there for later days alone: nothing changes if those are not."""
     noise = np.where(np.arange(PLAN_DAYS) >= frozen_days, sigma, 0.0)
@@ -837,7 +839,7 @@ def part_of(result: ProcurementPlans, tenant_id: str) -> tuple:
 
 
 @given(st.lists(bakeries, min_size=1, max_size=3), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@few_examples
 def test_plans_keep_their_invariants_and_ignore_row_order_and_other_tenants(drawn, seed):
     tenants = [made(f"t{n}", values) for n, values in enumerate(drawn)]
     together = plan(*tenants)
@@ -857,7 +859,7 @@ def test_plans_keep_their_invariants_and_ignore_row_order_and_other_tenants(draw
 
 
 @given(bakeries)
-@settings(max_examples=40, deadline=None)
+@few_examples
 def test_past_due_needs_are_never_dropped(drawn):
     """A need that stock does not meet is bought late and reported, or reported as lost; none is forgotten."""
     result = plan(made("t", drawn))
@@ -873,7 +875,7 @@ def test_past_due_needs_are_never_dropped(drawn):
 
 
 @given(bakeries)
-@settings(max_examples=25, deadline=None)
+@few_examples
 def test_orders_are_for_delivery_days_and_go_out_before_the_cut_off(drawn):
     for as_of, first_order in ((time(12), 0), (time(12, 1), 1)):
         bakery = made("t", drawn)
@@ -885,7 +887,7 @@ def test_orders_are_for_delivery_days_and_go_out_before_the_cut_off(drawn):
 
 
 @given(bakeries)
-@settings(max_examples=40, deadline=None)
+@few_examples
 def test_packs_cover_the_net_requirement_and_are_of_the_suppliers_multiple(drawn):
     _, _, _, pack, minimum, multiple, *_ = drawn
     lines = plan(made("t", drawn)).purchase_lines
@@ -895,7 +897,7 @@ def test_packs_cover_the_net_requirement_and_are_of_the_suppliers_multiple(drawn
 
 
 @given(bakeries)
-@settings(max_examples=25, deadline=None)
+@few_examples
 def test_peg_shares_sum_to_one_and_follow_what_the_line_covers(drawn):
     bakery = made("t", drawn)
     for line in plan(bakery).purchase_lines.itertuples():
@@ -913,7 +915,7 @@ def test_peg_shares_sum_to_one_and_follow_what_the_line_covers(drawn):
 
 
 @given(bakeries)
-@settings(max_examples=25, deadline=None)
+@few_examples
 def test_what_is_delivered_in_time_leaves_no_shortage(drawn):
     """From the first possible delivery on, a plan without a shelf life covers every day and its safety stock."""
     bakery = made(

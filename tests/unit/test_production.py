@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from planning.frames import EXCEPTION_COLUMNS, PLAN_DAYS, QUANTILE_LEVELS, SET_ASIDE_COLUMNS, Panel, frame_of
 from planning.production import DOUGH_COLUMNS, LINE_COLUMNS, ProductionPlans, plan_production
 from planning.workshop import Workshop
+from tests.unit.examples import few_examples
 
 MONDAY = date(2024, 3, 4)
 BREAD_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -50,6 +51,7 @@ class World:
         self.steps: list[tuple] = []
         self.opening: list[tuple] = []
         self.overrides: list[tuple] = []
+        self.made_at: tuple[date, time] | None = None
 
     def sells(
         self, quantiles: object = BREAD, tenant: str = "t", location: str = "shop", product: str = "bread",
@@ -122,6 +124,10 @@ class World:
             product_columns.append("ready_by")
         recipe = ("tenant_id", "output_item_id", "version", "output_quantity", "yield_frac", "item_id", "quantity")
         tenants = [(tenant_id, ratio, "Europe/Madrid") for tenant_id, ratio in self.ratios.items()]
+        tenants_known = frame_of(["tenant_id", "default_critical_ratio", "timezone"], tenants)
+        if self.made_at is not None:
+            run_on, at = self.made_at
+            tenants_known = tenants_known.assign(run_date=run_on, as_of_time=at)
         series = ["tenant_id", "location_id", "product_id"]
         lot = ["tenant_id", "location_id", "item_id", "lot_id", "quantity", "received_on", "expires_on", "unit_cost"]
         return plan_production(
@@ -130,7 +136,7 @@ class World:
             products=shuffled(pd.DataFrame(products, columns=product_columns)),
             orders=shuffled(frame_of([*series, "due_on", "quantity_units"], self.orders)),
             opening_lots=shuffled(frame_of(lot, self.lots)),
-            tenants=shuffled(frame_of(["tenant_id", "default_critical_ratio", "timezone"], tenants)),
+            tenants=shuffled(tenants_known),
             plan_date=MONDAY,
             recipes=None if self.recipes is None else shuffled(frame_of([*recipe, "scrap_frac"], self.recipes)),
             workshop=self.workshop() if self.resources or self.opening else None,
@@ -391,6 +397,8 @@ class TestOrders:
         world = World().sells(closed=(3, 5)).order(5, day=5).order(7, day=3)
         (message,) = world.plan().exceptions["message"]
         assert message.startswith("bread: 7 units are ordered for 2024-03-07")
+        (message,) = World().sells(closed=(3,)).order(5.40816, day=3).plan().exceptions["message"]
+        assert message.startswith("bread: 5.41 units are ordered")
 
 
 class TestCentralKitchen:
@@ -495,6 +503,49 @@ class TestCapacity:
         assert max(bread["batch_ready_at"]) <= bread["ready_by"] == datetime(2024, 3, 4, 7, 0, tzinfo=UTC)
         assert len(bread["batch_resource_ids"]) == bread["batches"]
         assert not plans.lines["is_late"].any()
+
+    def test_what_was_to_start_before_the_plan_was_made_is_said_once_per_place(self) -> None:
+        """Batches start at 04:00, 04:30, …, 07:30, and their dough an hour before the first at the latest."""
+        world = self.two_products()
+        world.made_at = MONDAY, time(5, 10)
+        (exception,) = world.plan().exceptions.query("code == 'starts_before_plan'").itertuples()
+        assert (exception.subject_kind, exception.subject_id) == ("location", "shop")
+        assert exception.message == (
+            "The first batch starts Mon 04:00, but the plan was made Mon 05:10: 3 of 8 batches start before it"
+        )
+        assert "--plan-lead-days 1" in exception.remedy
+
+        assert world.recipes is not None
+        world.recipes += [("t", "dough", 1, 1.0, 1.0, "flour", 0.6, 0.0)]
+        world.recipes += [("t", product, 1, 1.0, 1.0, "dough", 0.9, 0.0) for product in ("bread", "roll")]
+        world.resources.append(("t", "mixer1", "shop", "mixer", 1000.0, time(0)))
+        world.steps.append(("t", "dough", 1, "mixer", None, 30.0, 1.0, 60.0))
+        (exception,) = world.plan().exceptions.query("code == 'starts_before_plan'").itertuples()
+        assert exception.message == (
+            "The first mixer run starts Mon 02:30, but the plan was made Mon 05:10: "
+            "3 of 8 batches and 1 mixer run start before it"
+        )
+
+    @pytest.mark.parametrize(
+        ("run_on", "at"),
+        [
+            (MONDAY - timedelta(days=1), time(5, 10)),
+            (MONDAY, time(3, 59)),
+            (MONDAY, time(4)),
+            (MONDAY, time(0)),  # made on another day: nothing is known of its time
+        ],
+    )
+    def test_a_plan_that_is_made_in_time_is_not_told_that_it_is_late(self, run_on: date, at: time) -> None:
+        world = self.two_products(since=time(4) if at > time.min else time(23))
+        world.made_at = run_on, at
+        assert "starts_before_plan" not in world.codes()
+
+    def test_a_plan_made_the_day_before_and_still_too_late_is_to_be_made_earlier(self) -> None:
+        world = World().sells(BREAD * 4).baked("bread", since=time(22))
+        world.made_at = MONDAY - timedelta(days=1), time(23, 30)
+        (exception,) = world.plan().exceptions.query("code == 'starts_before_plan'").itertuples()
+        assert "starts Sun 2" in exception.message
+        assert "Plan earlier on the day before" in exception.remedy
 
     def test_without_workshop_there_are_neither_doughs_nor_times(self) -> None:
         plans = World().sells().plan()
@@ -753,7 +804,7 @@ def rows_of(plans: ProductionPlans, tenant: str) -> list[pd.DataFrame]:
 
 class TestInvariants:
     @given(st.integers(0, 10_000))
-    @settings(max_examples=25, deadline=None)
+    @few_examples
     def test_lines_are_on_the_batch_grid_and_balance(self, seed: int) -> None:
         world = random_world(seed)
         plans = world.plan()

@@ -1,11 +1,12 @@
 """Stock projected lot by lot over the horizon."""
 
+import itertools
 from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
@@ -13,6 +14,7 @@ from planning.frames import Panel, PlanningError
 from planning.keys import NEVER
 from planning.lots import lot_table, run_fefo
 from planning.projection import Projections, demand_paths, project_inventory
+from tests.unit.examples import few_examples
 
 MONDAY = date(2026, 1, 5)
 STOCK = ("t", "shop", "milk")
@@ -173,7 +175,7 @@ days = st.none() | st.integers(-2, 16)
     st.lists(st.tuples(st.integers(-1, 15), st.integers(1, 40), days, st.none()), max_size=4),
     st.integers(0, 3),
 )
-@settings(max_examples=60, deadline=None)
+@few_examples
 def test_stock_is_conserved_every_day(demand, lots, receipts, removal_days):
     result = project(demand, lots, receipts, removal_days=removal_days)
     panel = result.panel
@@ -205,17 +207,34 @@ def test_order_by_is_the_last_order_that_a_delivery_weekday_still_brings_in_time
     assert key(result)["order_by"] == (None if order_by is None else on(order_by))
 
 
-@given(st.sets(st.integers(0, 6), min_size=1), st.integers(0, 5), st.integers(0, 13))
-@settings(max_examples=80, deadline=None)
-def test_no_later_order_is_delivered_in_time(weekdays, lead_days, stock_out):
-    """By trying every order day: an order arrives on the first delivery weekday its lead days or more after it."""
-    demand = [0.0] * stock_out + [1.0] * (14 - stock_out)
-    order_by = key(project(demand, lead_days=lead_days, weekdays=sorted(weekdays)))["order_by"]
-
-    def arrival(order_day: int) -> int:
-        return next(day for day in range(order_day + lead_days, 99) if on(day).weekday() in weekdays)
-
-    assert order_by == max(on(day) for day in range(-20, 14) if arrival(day) <= stock_out)
+def test_no_later_order_is_delivered_in_time():
+    """For all delivery weekdays, lead days and days of stock-out, by trying every order day: an order arrives on the first
+    delivery weekday its lead days or more after it."""
+    weekday_sets = [days for count in range(1, 8) for days in itertools.combinations(range(7), count)]
+    cases = list(itertools.product(range(len(weekday_sets)), range(6), range(14)))
+    names = ["tenant_id", "location_id", "item_id"]
+    keys = pd.DataFrame([("t", f"shop{day}", f"milk{days}-{lead}") for days, lead, day in cases], columns=names)
+    offers = [("t", f"dairy{days}", f"milk{days}-{lead}", 1, lead) for days, lead, day in cases if day == 0]
+    facts = {"kind": "ingredient", "base_unit": "L", "shelf_life_days": None, "removal_days": 0, "unit_cost": 2.0}
+    suppliers = [("t", f"dairy{n}", list(days)) for n, days in enumerate(weekday_sets)]
+    found = project_inventory(
+        Panel(keys, {"gross_quantity": np.array([np.arange(14) >= day for *_, day in cases], dtype=float)}, MONDAY),
+        opening_lots=pd.DataFrame(columns=LOT_COLUMNS),
+        receipts=pd.DataFrame(columns=RECEIPT_COLUMNS),
+        items=pd.DataFrame([{"tenant_id": "t", "item_id": item, **facts} for item in keys["item_id"].unique()]),
+        supplier_items=pd.DataFrame(offers, columns=["tenant_id", "supplier_id", "item_id", "priority", "lead_days"]),
+        plan_date=MONDAY,
+        suppliers=pd.DataFrame(suppliers, columns=["tenant_id", "supplier_id", "delivery_weekdays"]),
+    ).panel.keys
+    order_by = found.set_index(names)["order_by"].to_dict()
+    for days, lead in itertools.product(range(len(weekday_sets)), range(6)):
+        arrivals = {
+            order_day: next(day for day in itertools.count(order_day + lead) if day % 7 in weekday_sets[days])
+            for order_day in range(-20, 14)
+        }
+        for stock_out in range(14):
+            latest = max(order_day for order_day, arrival in arrivals.items() if arrival <= stock_out)
+            assert order_by["t", f"shop{stock_out}", f"milk{days}-{lead}"] == on(latest)
 
 
 def test_past_the_last_order_day_the_remedy_names_who_can_still_deliver():
@@ -313,7 +332,7 @@ uncertain = st.tuples(
 
 
 @given(uncertain)
-@settings(max_examples=60, deadline=None)
+@few_examples
 def test_more_demand_leaves_less_stock_and_the_planned_path_lies_between(case):
     demand, deviation, lots, receipts = case
     panel = project(demand, lots, receipts, deviation=deviation).panel
@@ -322,7 +341,7 @@ def test_more_demand_leaves_less_stock_and_the_planned_path_lies_between(case):
 
 
 @given(uncertain)
-@settings(max_examples=60, deadline=None)
+@few_examples
 def test_the_middle_path_is_the_projection_without_deviation(case):
     demand, deviation, lots, receipts = case
     with_it, without = project(demand, lots, receipts, deviation=deviation), project(demand, lots, receipts)
@@ -332,7 +351,7 @@ def test_the_middle_path_is_the_projection_without_deviation(case):
 
 
 @given(uncertain)
-@settings(max_examples=60, deadline=None)
+@few_examples
 def test_the_chance_of_having_run_short_never_falls_from_day_to_day(case):
     demand, deviation, lots, receipts = case
     chances = np.array(chance(project(demand, lots, receipts, deviation=deviation)))
@@ -341,7 +360,7 @@ def test_the_chance_of_having_run_short_never_falls_from_day_to_day(case):
 
 
 @given(uncertain, st.floats(1, 3))
-@settings(max_examples=60, deadline=None)
+@few_examples
 def test_the_chance_rises_with_the_deviation_until_the_planned_path_itself_runs_short(case, factor):
     demand, deviation, lots, receipts = case
     narrow = project(demand, lots, receipts, deviation=deviation)
@@ -353,7 +372,7 @@ def test_the_chance_rises_with_the_deviation_until_the_planned_path_itself_runs_
 
 
 @given(uncertain, uncertain)
-@settings(max_examples=30, deadline=None)
+@few_examples
 def test_a_stock_alone_is_projected_as_in_a_batch(case, other):
     """Both stocks in one call, against each by itself."""
     alone = [
@@ -411,7 +430,7 @@ def test_an_expiry_says_its_value_and_its_removal_date():
 
 
 @given(uncertain)
-@settings(max_examples=40, deadline=None)
+@few_examples
 def test_stock_on_hand_is_the_sum_of_its_lots(case):
     """What is left of the lots that a run ends with is the closing stock of its last day, as stock on hand is of lots."""
     demand, _, lots, _ = case

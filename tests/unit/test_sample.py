@@ -220,6 +220,18 @@ def test_the_bakeries_differ_in_what_planning_has_to_deal_with() -> None:
         assert rules[rules != "delivery_calendar"].to_dict() == {"sugar": "fixed", "chocolate": "wagner_whitin"}
 
 
+def test_bakeries_that_bake_at_night_plan_the_day_before() -> None:
+    for tenant in generate(until=UNTIL).tenants:
+        frames = tenant.frames()
+        opens_at = frames["opening-hours"]["opens_at"].min()
+        assert (frames["resources"].query("kind == 'oven'")["available_from"] != opens_at).all()
+        assert tenant.tenant(NOW).plan_lead_days == 1, tenant.tenant_id
+        first_day = UNTIL + timedelta(days=1)
+        if tenant.place.is_serviced:
+            assert first_day.weekday() != tenant.place.closed_weekday
+            assert set(frames["resource-calendar"]["on_date"]) == {first_day}, "the first day that is planned"
+
+
 def test_what_is_left_of_products_that_keep_can_still_be_sold(chain: SampleTenant) -> None:
     stock = chain.frames()["stock"]
     products = stock[stock["item_id"].isin([product.product_id for product in CATALOGUE])]

@@ -1,5 +1,6 @@
 """Schedules of a night: what they must never do, and what they do where there is room and where there is none."""
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from planning.doughs import plan_doughs
 from planning.frames import Panel
-from planning.scheduling import schedule_day
+from planning.scheduling import Schedule, schedule_day
 from planning.workshop import Workshop
+from tests.unit.examples import few_examples
 
 DAY = date(2026, 3, 2)
 MADRID = ZoneInfo("Europe/Madrid")
@@ -132,7 +134,7 @@ def test_nothing_is_placed_before_its_resource_works_unless_late_is_the_answer()
     assert sum(moment > at(time(7)) for moment in found.batch_ready_at[0]) == 2
     problem = found.exceptions.iloc[0]
     assert (problem["code"], problem["subject_id"]) == ("batch_late", "bread")
-    assert "2 of 13 batches are ready after 07:00, the last at 07:50" in problem["message"]
+    assert "2 of 13 batches are ready after Mon 07:00, the last at Mon 07:50" in problem["message"]
 
 
 def test_a_late_dough_makes_its_batches_late_but_not_those_of_others():
@@ -193,7 +195,7 @@ def test_dough_that_cannot_be_ready_makes_a_line_without_steps_late():
     found = night(shop, {"bread": 1}, recipes=BREAD)
     assert found.is_late.tolist() == [True]
     assert found.batch_ready_at == [[]]
-    assert "its dough is ready at 07:45, after 07:00" in found.exceptions.iloc[0]["message"]
+    assert "its dough is ready at Mon 07:45, after Mon 07:00" in found.exceptions.iloc[0]["message"]
 
 
 def test_dough_for_what_has_no_time_of_need_gets_none():
@@ -267,7 +269,8 @@ def bakeries(draw):
                 st.integers(1, 3),
                 st.sampled_from([0.0, 1.0, 5.0]),
             ),
-            max_size=2,
+            min_size=1,
+            max_size=4,
             unique_by=lambda row: (row[0], row[2]),
         )
     )
@@ -289,20 +292,26 @@ def held_at(shop, resource_id, moment) -> float:
     return min(held, default=resource["capacity"])
 
 
-def scheduled(bakery):
-    shop, recipes, batches = bakery
-    found = night(shop, batches, recipes=recipes)
-    return shop, recipes, batches, found, found.timetable
+@dataclass(frozen=True)
+class Night:
+    """A place, what it is asked to make, and the schedule that it got."""
+
+    shop: Workshop
+    recipes: pd.DataFrame
+    batches: dict[str, tuple[int, time]]
+    found: Schedule
+
+    @property
+    def timetable(self) -> pd.DataFrame:
+        return self.found.timetable
 
 
 def uses_of(shop) -> dict[tuple[str, int], float]:
     return {(row.item_id, row.step_no): row.capacity_use for row in shop.steps.itertuples()}
 
 
-@settings(max_examples=80, deadline=None)
-@given(bakeries())
-def test_no_resource_ever_holds_more_than_its_capacity(bakery):
-    shop, _, _, _, table = scheduled(bakery)
+def no_resource_holds_more_than_its_capacity(made: Night) -> None:
+    shop, table = made.shop, made.timetable
     largest = shop.resources.groupby("kind")["capacity"].max()
     uses = uses_of(shop)
     for resource_id, steps in table.groupby("resource_id"):
@@ -320,27 +329,23 @@ def test_no_resource_ever_holds_more_than_its_capacity(bakery):
             assert taken <= held_at(shop, resource_id, moment) + 1e-5
 
 
-@settings(max_examples=80, deadline=None)
-@given(bakeries())
-def test_nothing_runs_while_its_resource_is_down(bakery):
-    shop, _, _, _, table = scheduled(bakery)
+def nothing_runs_while_its_resource_is_down(made: Night) -> None:
+    shop, table = made.shop, made.timetable
     for entry in shop.calendar[shop.calendar["capacity"] == 0].itertuples():
         begin, end = at(entry.from_at, entry.on_date), at(entry.until_at, entry.on_date)
         of_resource = table[table["resource_id"] == entry.resource_id]
         assert not ((of_resource["starts_at"] < end) & (begin < of_resource["ends_at"])).any()
 
 
-@settings(max_examples=80, deadline=None)
-@given(bakeries())
-def test_steps_follow_each_other_with_their_waits(bakery):
-    shop, _, batches, found, table = scheduled(bakery)
+def steps_follow_each_other_with_their_waits(made: Night) -> None:
+    shop, table = made.shop, made.timetable
     waits = {(row.item_id, row.step_no): timedelta(minutes=row.wait_minutes) for row in shop.steps.itertuples()}
     for (item_id, _, _), unsorted_steps in table.groupby(["item_id", "is_run", "number"]):
         steps = unsorted_steps.sort_values("step_no")
         assert steps["step_no"].tolist() == list(range(1, len(steps) + 1))
         for row, following in zip(steps.itertuples(), list(steps.itertuples())[1:], strict=False):
             assert following.starts_at >= row.ends_at + waits[item_id, row.step_no]
-    for product, ready in zip(batches, found.batch_ready_at, strict=True):
+    for product, ready in zip(made.batches, made.found.batch_ready_at, strict=True):
         steps = table[(table["item_id"] == product) & ~table["is_run"]]
         if len(steps):
             last = steps[steps["step_no"] == steps["step_no"].max()]
@@ -348,22 +353,18 @@ def test_steps_follow_each_other_with_their_waits(bakery):
             assert ready == ends
 
 
-@settings(max_examples=80, deadline=None)
-@given(bakeries())
-def test_nothing_begins_before_its_resource_works_for_the_plan_date(bakery):
-    shop, _, batches, _, table = scheduled(bakery)
-    latest = max(at(clock) for _, clock in batches.values())
-    for resource in shop.resources.itertuples():
+def nothing_begins_before_its_resource_works_for_the_plan_date(made: Night) -> None:
+    latest = max(at(clock) for _, clock in made.batches.values())
+    table = made.timetable
+    for resource in made.shop.resources.itertuples():
         start = at(resource.available_from)
         start = start if start < latest else at(resource.available_from, DAY - timedelta(days=1))
         assert (table.loc[table["resource_id"] == resource.resource_id, "starts_at"] >= start).all()
 
 
-@settings(max_examples=80, deadline=None)
-@given(bakeries())
-def test_dough_is_ready_in_time_for_everything_made_of_it_at_every_moment(bakery):
+def dough_is_ready_in_time_for_everything_made_of_it_at_every_moment(made: Night) -> None:
     """At any start, what is ready of a dough covers all that has been taken of it by then."""
-    shop, recipes, _, _, table = scheduled(bakery)
+    shop, recipes, table = made.shop, made.recipes, made.timetable
     waits = {(row.item_id, row.step_no): timedelta(minutes=row.wait_minutes) for row in shop.steps.itertuples()}
     for dough in ("rye", "white", "starter"):
         runs = table[(table["item_id"] == dough) & table["is_run"]]
@@ -377,11 +378,9 @@ def test_dough_is_ready_in_time_for_everything_made_of_it_at_every_moment(bakery
             assert sum(q for when, q in takes if when <= moment) <= sum(q for when, q in ready if when <= moment) + 1e-4
 
 
-@settings(max_examples=80, deadline=None)
-@given(bakeries())
-def test_every_batch_and_run_is_made_once_and_late_is_what_is_ready_after_its_time(bakery):
-    _, _, batches, found, table = scheduled(bakery)
-    for row, (product, (count, clock)) in enumerate(batches.items()):
+def every_batch_and_run_is_made_once_and_late_is_what_is_ready_after_its_time(made: Night) -> None:
+    found, table = made.found, made.timetable
+    for row, (product, (count, clock)) in enumerate(made.batches.items()):
         assert len(found.batch_ready_at[row]) == len(found.batch_bakes_at[row]) == count
         assert len(found.batch_starts_at[row]) == len(found.batch_resource_ids[row]) == count
         assert found.batch_ready_at[row] == sorted(found.batch_ready_at[row])
@@ -391,7 +390,21 @@ def test_every_batch_and_run_is_made_once_and_late_is_what_is_ready_after_its_ti
         assert len(dough.run_starts_at) == len(dough.run_ends_at) == len(dough.run_resource_ids) == dough.runs
 
 
-@settings(max_examples=30, deadline=None)
+@settings(few_examples, max_examples=2 * few_examples.max_examples)
+@given(bakeries())
+def test_what_holds_for_every_night(bakery):
+    """Every statement about the same nights: to schedule one takes far longer than to look at it."""
+    shop, recipes, batches = bakery
+    made = Night(shop, recipes, batches, night(shop, batches, recipes=recipes))
+    no_resource_holds_more_than_its_capacity(made)
+    nothing_runs_while_its_resource_is_down(made)
+    steps_follow_each_other_with_their_waits(made)
+    nothing_begins_before_its_resource_works_for_the_plan_date(made)
+    dough_is_ready_in_time_for_everything_made_of_it_at_every_moment(made)
+    every_batch_and_run_is_made_once_and_late_is_what_is_ready_after_its_time(made)
+
+
+@few_examples
 @given(bakeries())
 def test_the_same_night_is_scheduled_the_same_way_again(bakery):
     shop, recipes, batches = bakery

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_percentage_error, mean_pinball_loss, r2_score, root_mean_squared_error
 
@@ -19,6 +19,7 @@ from planning.validation import (
     rows_to_score,
     validate_forecasts,
 )
+from tests.unit.examples import few_examples
 
 NAN = float("nan")
 UNDEFINED_WITHOUT_ACTUALS = [
@@ -272,7 +273,7 @@ UNITS = st.floats(0, 1000).map(lambda value: round(value, 3))
 ROWS = st.lists(st.tuples(UNITS, st.one_of(st.just(NAN), UNITS), UNITS), min_size=1, max_size=20)
 
 
-@settings(max_examples=25, deadline=None)
+@few_examples
 @given(ROWS)
 def test_no_metric_is_ever_infinite_and_counts_add_up(values):
     forecast, actual, scale = zip(*values, strict=True)
@@ -283,7 +284,7 @@ def test_no_metric_is_ever_infinite_and_counts_add_up(values):
     assert (metrics["rows_zero"] <= metrics["rows_used"]).all()
 
 
-@settings(max_examples=25, deadline=None)
+@few_examples
 @given(ROWS, ROWS)
 def test_one_tenant_does_not_move_the_figures_of_another(mine, others):
     def frame(values, tenant_id):
