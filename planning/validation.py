@@ -69,6 +69,7 @@ METRIC_COLUMNS = (
     "pinball_units",
     "naive_wape_pct",
     "quantile_coverage",
+    "quantile_below",
     "coverage_pct",
 )
 
@@ -177,7 +178,8 @@ def validate_forecasts(rows: pd.DataFrame) -> Validation:
     actual; r2 one minus residual over total squares, from 14 rows on; mase mean |e| / scale over the rows with a scale
     above zero (Hyndman and Koehler, 2006); pinball_units the pinball loss averaged over levels and rows (Koenker and
     Bassett, 1978); naive_wape_pct only where every row used has a naive value, so that it compares the same rows;
-    quantile_coverage the share of rows with an actual of at most the quantile, by level as text ("0.9").
+    quantile_coverage the share of rows with an actual of at most the quantile, by level as text ("0.9"), quantile_below
+    that of rows with an actual below it: units are counted, so a calibrated level lies between the two.
 
     is_replayed is true where any row of the group is. A tenant with a forecast that is not a finite number is set aside.
     """
@@ -227,7 +229,8 @@ def _measures(rows: pd.DataFrame) -> pd.DataFrame:
         "naive_absolute": np.where(is_used & ~np.isnan(naive), np.abs(naive - actual), 0.0),
     }
     covered = {f"covered_{n}": is_used & (actual <= quantile[:, n]) for n in range(len(QUANTILE_LEVELS))}
-    frame = pd.DataFrame({**columns, **covered}, index=rows.index)
+    below = {f"below_{n}": is_used & (actual < quantile[:, n]) for n in range(len(QUANTILE_LEVELS))}
+    frame = pd.DataFrame({**columns, **covered, **below}, index=rows.index)
     return frame.astype({name: np.int64 for name in frame if frame[name].dtype == bool})
 
 
@@ -246,18 +249,20 @@ def _scope_metrics(rows: pd.DataFrame, measures: pd.DataFrame, scope: str) -> pd
         naive_wape_pct=(100 * sums["naive_absolute"] / defined(sums["actual_units"])).where(
             sums["naive_rows"] == sums["rows_used"]
         ),
-        quantile_coverage=_coverage(sums),
+        quantile_coverage=_shares(sums, "covered"),
+        quantile_below=_shares(sums, "below"),
         coverage_pct=100 * sums["rows_used"] / (sums["rows_used"] + sums["rows_without_actual"]),
     ).reset_index()
     absent = {name: "" for name in ("location_id", "product_id") if name not in by}
     return metrics.assign(**absent)[list(METRIC_COLUMNS)]
 
 
-def _coverage(sums: pd.DataFrame) -> pd.Series:
-    covered = sums[[f"covered_{n}" for n in range(len(QUANTILE_LEVELS))]].to_numpy()
+def _shares(sums: pd.DataFrame, measure: str) -> pd.Series:
+    """Level as text -> share of the rows used, per group; empty where none is."""
+    counted = sums[[f"{measure}_{n}" for n in range(len(QUANTILE_LEVELS))]].to_numpy()
     names = [f"{level:g}" for level in QUANTILE_LEVELS]
     shares = [
         dict(zip(names, (counts / used).tolist(), strict=True)) if used else {}
-        for counts, used in zip(covered, sums["rows_used"], strict=True)
+        for counts, used in zip(counted, sums["rows_used"], strict=True)
     ]
     return pd.Series(shares, index=sums.index, dtype=object)

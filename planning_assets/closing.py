@@ -78,7 +78,7 @@ TRAINING = Words(vocabulary.MODEL_TRAINING_COMPLETED, vocabulary.MODEL_TRAINING_
 
 
 def end_run(
-    context: dg.AssetExecutionContext,
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
     store: Store,
     now: Clock,
     workflow: str,

@@ -2,12 +2,13 @@
 
 import platform
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 
 import dagster as dg
 import pandas as pd
 
 from planning_assets import demand_history, forecasts, inventory_projections, procurement_plans, production_plans
+from planning_assets.checks import evaluate_plan_checks, report_checks
 from planning_assets.chunk import Order, Outcome, plan_chunk
 from planning_assets.closing import PLANNING, close_executions, end_run
 from planning_assets.dagster_events import mark_failed, report_materializations
@@ -22,8 +23,9 @@ from resources.forecast_reader import publish_current
 from resources.model_cache import ModelCache
 from resources.store.database import Connection, Store
 from resources.store.executions import held_by_run, start_executions
+from resources.store.failures import record_failures, resolve_failures
 from resources.store.inputs import read_tenants
-from resources.store.plans import mark_reported, record_failures, resolve_failures, up_to_date
+from resources.store.plans import mark_reported, up_to_date
 
 LINKS: tuple[Link, ...] = (
     demand_history.LINK,
@@ -33,6 +35,9 @@ LINKS: tuple[Link, ...] = (
     inventory_projections.LINK,
 )
 """The chain, in order. Each link reads the ones before it."""
+
+CHECKED = (forecasts.LINK.name, production_plans.LINK.name)
+"""The assets whose checks a morning evaluates."""
 
 
 def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
@@ -61,7 +66,10 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
         planned, failed = 0, []
         with store.open() as opened, cache.open() as forecast_cache, held_by_run(opened, context.run.run_id):
             for chunk in scope.chunks(config.chunk_tenants):
-                due = _due(context, opened, chunk, selected) if config.skip_up_to_date else list(chunk.tenant_ids)
+                began = clock.now()
+                due = (
+                    _due(context, opened, chunk, selected, began) if config.skip_up_to_date else list(chunk.tenant_ids)
+                )
                 planned += len(chunk.tenant_ids) - len(due)
                 if due:
                     outcome = run_chunk(
@@ -78,6 +86,7 @@ def build_daily_plan(window_start: date) -> dg.AssetsDefinition:
                     _publish(context, opened, forecast_cache, chunk.on, outcome, clock.now)
                     planned += len(due) - len(outcome.set_aside)
                     failed.append(outcome.set_aside.assign(plan_date=chunk.on))
+                report_checks(context, opened, chunk.tenant_ids, CHECKED, window_start, began, clock.now())
                 context.log.info(f"{planned} of {total} tenant days planned, {sum(map(len, failed))} set aside")
             set_aside = pd.concat(failed, ignore_index=True) if failed else pd.DataFrame()
             workflow = config.workflow or vocabulary.DAILY_OPERATIONS
@@ -129,6 +138,8 @@ def run_chunk(
     _report(context, day.on, outcome, selected)
     with store.transaction() as connection:
         mark_reported(connection, day.on, complete, _kinds(selected))
+        # Of plans that are committed: a fault of the checks takes none away, and is raised with the run.
+        evaluate_plan_checks(connection, complete, day.on, context.run.run_id, now())
     return outcome
 
 
@@ -136,7 +147,9 @@ def _kinds(selected: Sequence[str]) -> list[str]:
     return [link.kind for link in LINKS if link.name in selected and link.kind is not None]
 
 
-def _due(context: dg.AssetExecutionContext, store: Store, day: Day, selected: Sequence[str]) -> list[str]:
+def _due(
+    context: dg.AssetExecutionContext, store: Store, day: Day, selected: Sequence[str], now: datetime
+) -> list[str]:
     """The tenants whose plan is not up to date. One that is, but whose event a kill swallowed, gets its event here."""
     with store.transaction() as connection:
         tenants = read_tenants(connection, day.tenant_ids)
@@ -155,6 +168,7 @@ def _due(context: dg.AssetExecutionContext, store: Store, day: Day, selected: Se
         _report(context, day.on, Outcome({name: dict.fromkeys(unreported, restored) for name in selected}), selected)
         with store.transaction() as connection:
             mark_reported(connection, day.on, unreported, _kinds(selected))
+            evaluate_plan_checks(connection, unreported, day.on, context.run.run_id, now)
     settled = set(current["tenant_id"])
     return [tenant_id for tenant_id in day.tenant_ids if tenant_id not in settled]
 

@@ -40,9 +40,10 @@ from resources.model_cache import ModelCache, load_serving
 from resources.store import models
 from resources.store.database import Connection, Store
 from resources.store.executions import StepLog, finish_executions, held_by_run, start_executions, write_step_logs
+from resources.store.failures import record_failures
 from resources.store.inputs import read_tenants, refresh_demand_panels
-from resources.store.plans import record_failures
 from resources.store.residuals import refresh_spreads, write_residuals
+from resources.store.retraining import settle_request
 
 NAME = "forecast_models"
 
@@ -192,7 +193,7 @@ class TrainingRun:
             self._fail(row.tenant_id, Failed(row.reason, row.remedy), is_known=row.tenant_id in self._executions)
             for row in unusable.itertuples()
         ]
-        soon = {tenant_id: self._too_soon(attempts.get(tenant_id)) for tenant_id in tenants["tenant_id"]}
+        soon = {tenant_id: self._too_soon(tenant_id, attempts.get(tenant_id)) for tenant_id in tenants["tenant_id"]}
         for tenant_id, reason in soon.items():
             if reason is not None:
                 self._skip(tenant_id, reason, is_attempt=False)
@@ -209,8 +210,8 @@ class TrainingRun:
             mark_failed(self.context, [(SPEC.key, tenant_id) for tenant_id, *_ in failed])
         return failed
 
-    def _too_soon(self, attempted_at: datetime | None) -> str | None:
-        if self.config.trigger == "manual" or self.config.force or attempted_at is None:
+    def _too_soon(self, tenant_id: str, attempted_at: datetime | None) -> str | None:
+        if self._trigger(tenant_id) == "manual" or self.config.force or attempted_at is None:
             return None
         attempted_on = attempted_at.astimezone(UTC).date()
         if (self.on - attempted_on).days >= LEAST_DAYS_BETWEEN_ATTEMPTS:
@@ -258,7 +259,7 @@ class TrainingRun:
         """Register the challenger and have it serve, or not, by the rules: one transaction with all that belongs to it."""
         tenant_id = material.tenant_id
         decision = _decision_of(material, challenger)
-        cause = self._cause(decision.reason)
+        cause = self._cause(tenant_id, decision.reason)
         with self.store.transaction() as connection:
             version = models.register(
                 connection,
@@ -278,18 +279,25 @@ class TrainingRun:
                 models.reject(connection, tenant_id, version, cause)
             settled = Settled(ACTIONS[decision.action], decision.reason, version, challenger)
             models.resolve_training_failures(connection, tenant_id, self.now())
+            settle_request(connection, tenant_id, settled.action, self.now(), batch_id=self.config.batch_id)
             self._close(connection, tenant_id, settled)
         return settled
 
-    def _cause(self, reason: str) -> models.Cause:
-        return models.Cause(self.config.trigger, reason, self.run_id, self.now())
+    def _trigger(self, tenant_id: str) -> str:
+        return self.config.triggers.get(tenant_id, self.config.trigger)
+
+    def _cause(self, tenant_id: str, reason: str) -> models.Cause:
+        return models.Cause(self._trigger(tenant_id), reason, self.run_id, self.now())
 
     def _skip(self, tenant_id: str, reason: str, is_attempt: bool = True) -> None:
         settled = Settled("skipped", reason)
         with self.store.transaction() as connection:
             if is_attempt:
-                models.skip(connection, tenant_id, self._cause(reason))
+                models.skip(connection, tenant_id, self._cause(tenant_id, reason))
                 models.resolve_training_failures(connection, tenant_id, self.now())
+            settle_request(
+                connection, tenant_id, "skipped", self.now(), batch_id=self.config.batch_id, is_attempt=is_attempt
+            )
             self._close(connection, tenant_id, settled)
         self._log(tenant_id, f"skipped: {reason}")
 

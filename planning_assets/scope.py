@@ -34,6 +34,8 @@ class TenantConfig(dg.Config):
     trigger: Literal["manual", "first", "age", "error", "drift"] = Field(
         default="manual", description="Why models are trained. By hand, the days since the last attempt do not matter."
     )
+    triggers: dict[str, str] = Field(default={}, description="The trigger of each tenant for which it is another one.")
+    batch_id: str = Field(default="", description="The batch of retraining requests that is worked on, if any.")
     force: bool = Field(default=False, description="Train also when the last attempt was less than a week ago.")
     workflow: str | None = Field(default=None, description="The workflow that asked; executions are filed under it.")
     triggered_by: str = Field(default="", description="Who asked, for the execution's record.")
@@ -165,8 +167,14 @@ def _date_of(text: str) -> date:
         raise _refusal(f"The date {text!r} is not a date. Remedy: write it as 2026-03-01.") from error
 
 
+RETRY_TAG = "daybreak/retry"
+"""Of a run that tries again what failed: its claim."""
+
+
 def _type_of(context: dg.AssetExecutionContext) -> str:
     tags = context.run.tags
+    if RETRY_TAG in tags:
+        return "retry"
     if "dagster/backfill" in tags:
         return "backfill"
     if "dagster/schedule_name" in tags or "dagster/sensor_name" in tags:

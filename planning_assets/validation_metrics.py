@@ -2,16 +2,16 @@
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 
 from planning.frames import set_aside_of
 from planning.outcomes import PARTS, demand_of_day, judge
 from planning.validation import live_residuals, validate_forecasts
+from planning_assets.checks import evaluate_checks, report_checks
 from planning_assets.chunk import Outcome, usable_tenants
 from planning_assets.closing import VALIDATION, close_executions, end_run
 from planning_assets.dagster_events import mark_failed, report_materializations
@@ -19,20 +19,42 @@ from planning_assets.link import Metadata
 from planning_assets.partitions import key_of, tenant_days
 from planning_assets.scope import Day, DayConfig, Scope, register_tenants, scope_of
 from planning_assets.specs import TENANT, table_spec
-from planning_assets.summaries import number, sums, table
+from planning_assets.summaries import bars, number, sums, table
 from resources import vocabulary
 from resources.clock import Clock
 from resources.dagster_resources import ClockResource, StoreResource
 from resources.store.database import Connection, Store
 from resources.store.executions import held_by_run, start_executions
+from resources.store.failures import record_failures, resolve_failures
 from resources.store.inputs import read_hourly_profiles, read_tenants
 from resources.store.outcomes import read_judged_lines, read_outlets, write_outcomes
-from resources.store.plans import lock_tenants, read_planned, record_failures, resolve_failures
+from resources.store.plans import lock_tenants, read_planned
 from resources.store.residuals import forget_live_residuals, refresh_spreads, write_residuals
-from resources.store.validation import read_validation_rows, write_validation
+from resources.store.validation import read_actuals_versions, read_validation_rows, write_validation
+from resources.store.validation_trends import SHOWN_DAYS, read_trends
 from resources.store.versions import input_versions
 
 NAME = "validation_metrics"
+
+CHECKED = (NAME, "forecast_models")
+"""The assets whose checks a validation evaluates."""
+
+HEADLINE = (
+    "wape_pct",
+    "naive_wape_pct",
+    "mape_pct",
+    "accuracy_pct",
+    "bias_pct",
+    "coverage_pct",
+    "mae_units",
+    "rmse_units",
+    "r2",
+    "mase",
+    "pinball_units",
+)
+"""The overall figures that a materialization shows, and Dagster plots over the days."""
+
+BEST_PRODUCTS = 5
 
 SPEC = table_spec(
     NAME,
@@ -77,6 +99,7 @@ def build_validation_metrics(window_start: date) -> dg.AssetsDefinition:
         workflow = config.workflow or vocabulary.FORECAST_VALIDATION
         with store.open() as opened, held_by_run(opened, context.run.run_id):
             for chunk in scope.chunks(config.chunk_tenants):
+                began = clock.now()
                 outcome = validate_chunk(
                     opened,
                     chunk,
@@ -93,6 +116,8 @@ def build_validation_metrics(window_start: date) -> dg.AssetsDefinition:
                         for tenant_id, metadata in outcome.done[NAME].items()
                     ],
                 )
+                validated_ids = list(outcome.done[NAME])
+                report_checks(context, opened, validated_ids, CHECKED, window_start, began, clock.now())
                 if len(outcome.set_aside):
                     mark_failed(
                         context,
@@ -135,6 +160,7 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
         ]
         # The versions before the rows: an import between the two reads then makes the validation stale, not wrong.
         versions = input_versions(connection, list(tenants["tenant_id"]))
+        actuals_versions = read_actuals_versions(connection, list(tenants["tenant_id"]), day.on)
         rows = read_validation_rows(connection, [t for t in tenants["tenant_id"] if t not in unfinished], day.on)
         scored = set(rows["tenant_id"])
         unscored = [t for t in tenants["tenant_id"] if t not in scored and t not in unfinished]
@@ -164,10 +190,11 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
         forget_live_residuals(connection, sorted(scored), day.on)
         write_residuals(connection, residuals.assign(business_date=day.on), is_live=True)
         refresh_spreads(connection, sorted(residuals["tenant_id"].unique()), day.on)
-        write_validation(connection, day.on, metrics, {t: versions[t] for t in sorted(scored)}, run_id, now())
+        of_scored = {t: versions[t] for t in sorted(scored)}
+        write_validation(connection, day.on, metrics, of_scored, actuals_versions, run_id, now())
         outcomes = judge_day(connection, sorted(scored), day.on)
         write_outcomes(connection, day.on, outcomes, sorted(scored))
-        described = _describe(metrics, sorted(scored))
+        described = _describe(metrics, read_trends(connection, sorted(scored), day.on), sorted(scored), day.on)
         in_money = _describe_outcomes(outcomes)
         outcome = Outcome({NAME: {t: {**described[t], **in_money.get(t, {})} for t in sorted(scored)}}, set_aside)
         close_executions(connection, executions, outcome, [NAME], now)
@@ -175,6 +202,7 @@ def validate_chunk(store: Store, day: Day, scope: Scope, workflow: str, run_id: 
             connection, workflow, day.on, set_aside[set_aside["tenant_id"].isin(known["tenant_id"])], run_id, now()
         )
         resolve_failures(connection, sorted(scored), day.on, now(), [NAME])
+        evaluate_checks(connection, sorted(scored), day.on, run_id, now())
     return outcome
 
 
@@ -225,30 +253,110 @@ def _part(name: str) -> str:
     return name.removeprefix("regret_")
 
 
-def _describe(metrics: pd.DataFrame, tenant_ids: Sequence[str]) -> Mapping[str, Metadata]:
+def _describe(
+    metrics: pd.DataFrame, trends: pd.DataFrame, tenant_ids: Sequence[str], on: date
+) -> Mapping[str, Metadata]:
+    """The day's headline with what it is made of, the best and the worst products, and how the error developed."""
     headline = metrics[metrics["days_ahead"] == 0]
     overall = headline[headline["scope"] == "overall"].set_index("tenant_id")
     products = dict(tuple(headline[headline["scope"] == "product"].groupby("tenant_id")))
+    locations = dict(tuple(headline[headline["scope"] == "location"].groupby("tenant_id")))
     counts = metrics.groupby("tenant_id").size()
+    trend = dict(tuple(trends.groupby("tenant_id")))
     described = {}
     for tenant_id in tenant_ids:
         metadata: dict[str, dg.MetadataValue] = {
             "dagster/row_count": dg.MetadataValue.int(int(counts.get(tenant_id, 0)))
         }
         if tenant_id in overall.index:
-            numbers = overall.loc[tenant_id]
-            for name in ("wape_pct", "naive_wape_pct", "mape_pct", "bias_pct", "coverage_pct", "mae_units"):
-                if np.isfinite(float(numbers[name] if numbers[name] is not None else np.nan)):
-                    metadata[name] = number(numbers[name])
-            metadata["rows_used"] = dg.MetadataValue.int(int(numbers["rows_used"]))
+            metadata |= _headline(overall.loc[tenant_id])
         if tenant_id in products:
-            worst = products[tenant_id].sort_values("wape_pct", ascending=False)
-            metadata["products_by_error"] = table(
-                ["product", "forecast", "sold", "WAPE %", "naive WAPE %"],
-                [
-                    (row.product_id, row.forecast_units, row.actual_units, row.wape_pct, row.naive_wape_pct)
-                    for row in worst.itertuples()
-                ],
-            )
+            metadata |= _products(products[tenant_id])
+        if len(locations.get(tenant_id, ())) > 1:
+            metadata["locations_by_error"] = _errors("location", locations[tenant_id], "location_id", ascending=False)
+        if tenant_id in trend:
+            metadata |= _trend(trend[tenant_id], on)
         described[tenant_id] = metadata
     return described
+
+
+def _headline(numbers: pd.Series) -> Metadata:
+    """The overall figures that are defined, the names of those that are not, and the rows that they are made of."""
+    known = {name: float(numbers[name]) for name in HEADLINE if pd.notna(numbers[name])}
+    undefined = [name for name in HEADLINE if name not in known]
+    covered, below = numbers["quantile_coverage"], numbers["quantile_below"]
+    return {
+        **{name: number(value) for name, value in known.items()},
+        **({"undefined": dg.MetadataValue.text(", ".join(undefined))} if undefined else {}),
+        **{
+            name: dg.MetadataValue.int(int(numbers[name])) for name in ("rows_used", "rows_zero", "rows_without_actual")
+        },
+        "quantiles": table(
+            ["quantile", "demand below it %", "demand at most it %"],
+            [(level, 100 * below[level], 100 * share) for level, share in covered.items()],
+        ),
+    }
+
+
+def _products(products: pd.DataFrame) -> Metadata:
+    """The best and the worst products; those of which nothing was sold have no error and are neither."""
+    ranked = products[products["wape_pct"].notna()]
+    return {
+        "products_by_error": _errors("product", ranked, "product_id", ascending=False),
+        "best_products": _errors("product", ranked, "product_id", ascending=True, most=BEST_PRODUCTS),
+        "products_without_error": dg.MetadataValue.int(len(products) - len(ranked)),
+    }
+
+
+def _errors(
+    title: str, rows: pd.DataFrame, column: str, *, ascending: bool, most: int | None = None
+) -> dg.MetadataValue:
+    ranked = rows.sort_values(["wape_pct", column], ascending=[ascending, True]).head(
+        len(rows) if most is None else most
+    )
+    return table(
+        [title, "forecast", "sold", "rows", "WAPE %", "naive WAPE %", "bias %"],
+        [
+            (
+                row[column],
+                row["forecast_units"],
+                row["actual_units"],
+                row["rows_used"],
+                row["wape_pct"],
+                row["naive_wape_pct"],
+                row["bias_pct"],
+            )
+            for row in ranked.to_dict("records")
+        ],
+    )
+
+
+def _trend(days: pd.DataFrame, on: date) -> Metadata:
+    """How the error developed: against the same weekday a week before, over the trailing days, and as a picture.
+
+    days: the open days of the last month through the day, as `read_trends` has them.
+    """
+    metadata: dict[str, dg.MetadataValue] = {}
+    (*_, last) = days.to_dict("records")
+    if last["business_date"] == on:
+        week_before = days[days["business_date"] == on - timedelta(days=7)]
+        before = last["trailing_wape_pct"] - last["change_in_30_days_points"]
+        for name in ("trailing_wape_pct", "week_over_week_points", "change_in_30_days_points"):
+            if pd.notna(last[name]):
+                metadata[name] = number(last[name])
+        metadata["trend"] = table(
+            ["", "WAPE %", "made of"],
+            [
+                ("this day", last["wape_pct"], f"{last['rows_used']} forecasts"),
+                *(("a week before", row.wape_pct, f"{row.rows_used} forecasts") for row in week_before.itertuples()),
+                ("trailing", last["trailing_wape_pct"], f"{last['trailing_days']} open days"),
+                ("trailing, 30 days before", before, "28 open days at most"),
+            ],
+        )
+    of_days = days.set_index("business_date").reindex([on - timedelta(days=n) for n in reversed(range(SHOWN_DAYS))])
+    metadata["error_of_30_days"] = bars(
+        of_days["wape_pct"].to_numpy(dtype=float),
+        of_days["trailing_wape_pct"].to_numpy(dtype=float),
+        "WAPE of each of the last 30 days, and trailing",
+    )
+    return metadata

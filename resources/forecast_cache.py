@@ -222,6 +222,20 @@ class ForecastCache:
         except _FAILURES as error:
             raise self._unusable(error) from None
 
+    def counters(self) -> tuple[int, int]:
+        """Hits and misses so far. Raises CacheUnusable when the server does not answer or they are no numbers."""
+        try:
+            counters = self._connected().mget([vocabulary.CACHE_HITS, vocabulary.CACHE_MISSES])
+            hits, misses = (int(counter or 0) for counter in counters)
+        except ValueError:
+            raise CacheUnusable(
+                f"The counters {vocabulary.CACHE_HITS} and {vocabulary.CACHE_MISSES} at {self.address} are no numbers. "
+                "Remedy: delete them with redis-cli; they begin again at 0."
+            ) from None
+        except _FAILURES as error:
+            raise self._unusable(error) from None
+        return hits, misses
+
     def statistics(self) -> CacheStatistics:
         """What our keys are and take, and the counters. Raises CacheUnusable when the server does not answer."""
         client = self._connected()
@@ -242,15 +256,9 @@ class ForecastCache:
                         memory_bytes = None
                     elif memory_bytes is not None:
                         memory_bytes += size or 0  # none: it expired meanwhile
-            counters = client.mget([vocabulary.CACHE_HITS, vocabulary.CACHE_MISSES])
-            hits, misses = (int(counter or 0) for counter in counters)
-        except ValueError:
-            raise CacheUnusable(
-                f"The counters {vocabulary.CACHE_HITS} and {vocabulary.CACHE_MISSES} at {self.address} are no numbers. "
-                "Remedy: delete them with redis-cli; they begin again at 0."
-            ) from None
         except _FAILURES as error:
             raise self._unusable(error) from None
+        hits, misses = self.counters()
         return CacheStatistics(self.address, version, keys, len(tenants), memory_bytes, hits, misses)
 
     def clear(self, tenant_id: str | None = None) -> int:

@@ -53,6 +53,18 @@ def public_holidays(country: str, subdivision: str | None, year: int) -> tuple[t
     )
 
 
+SATURDAY_AND_SUNDAY = frozenset((5, 6))
+
+
+@lru_cache(maxsize=512)
+def weekend_of(country: str) -> frozenset[int]:
+    """The weekdays (0 is Monday) of a country's weekend as it is now; Saturday and Sunday where the library knows none."""
+    try:
+        return frozenset(holidays.country_holidays(country).weekend)
+    except NotImplementedError:
+        return SATURDAY_AND_SUNDAY
+
+
 def calendar_events(connection: Connection, tenants: pd.DataFrame, first_day: date, last_day: date) -> CalendarEvents:
     """The imported events and the public holidays of first_day through last_day.
 

@@ -48,6 +48,7 @@ WEEKLY_WORKFLOW_CRON: Final = "WEEKLY_WORKFLOW_CRON"
 DEFAULT_TIMEZONE_SETTING: Final = "DEFAULT_TIMEZONE"
 MAX_WORKFLOW_DURATION_SETTING: Final = "MAX_WORKFLOW_DURATION_SECONDS"
 SCHEDULER_DISABLED_SETTING: Final = "SCHEDULER_DISABLED"
+TRAINING_RUNS_SETTING: Final = "DAYBREAK_TRAINING_RUNS"
 
 DEFAULT_TIMEZONE: Final = "Europe/Madrid"
 DAILY_WORKFLOW_CRON_DEFAULT: Final = "0 8 * * *"
@@ -64,6 +65,8 @@ PROCUREMENT_STEP_LIMIT_SECONDS: Final = 180
 SCHEDULER_STARTED: Final = "Production scheduler service started"
 JOBS_CONFIGURED: Final = "scheduled jobs configured"
 SCHEDULER_DISABLED: Final = "Scheduler disabled"
+SCHEDULING_PAUSED: Final = "Scheduling paused"
+SCHEDULING_RESUMED: Final = "Scheduling resumed"
 PRODUCTION_PLANNING_COMPLETED: Final = "Daily production planning completed"
 PRODUCTION_PLANNING_FAILED: Final = "Daily production planning failed completely"
 PRODUCTION_SCHEDULE_CREATED: Final = "Production schedule created successfully"
@@ -86,6 +89,15 @@ MODEL_TRAINED: Final = "Forecast model trained"
 MODEL_TRAINING_SKIPPED: Final = "Forecast model not trained"
 MODEL_TRAINING_COMPLETED: Final = "Model training completed"
 MODEL_TRAINING_FAILED: Final = "Model training failed completely"
+ALERT_FIRING: Final = "Alert firing"
+ALERT_REMINDER: Final = "Alert still firing"
+ALERT_ESCALATED: Final = "Alert escalated"
+ALERT_RESOLVED: Final = "Alert resolved"
+ALERT_NOT_DELIVERED: Final = "Alert message given up"
+RETRAINING_QUEUED: Final = "Model retraining queued"
+RETRAINING_LAUNCHED: Final = "Model retraining launched"
+MODEL_ROLLED_BACK: Final = "Forecast model rolled back"
+WEEKLY_EVALUATION_COMPLETED: Final = "Weekly evaluation completed"
 
 # ---------------------------------------------------------------- events, as rows of the outbox
 
@@ -98,6 +110,8 @@ EVENT_FORECAST_VALIDATED: Final = "forecast.validated"
 EVENT_MODEL_PROMOTED: Final = "model.promoted"
 EVENT_ALERT_FIRED: Final = "alert.fired"
 EVENT_ALERT_RESOLVED: Final = "alert.resolved"
+EVENT_ALERT_REMINDED: Final = "alert.reminded"
+EVENT_ALERT_ESCALATED: Final = "alert.escalated"
 
 # ---------------------------------------------------------------- alerts and targets
 
@@ -110,6 +124,19 @@ FORECAST_CACHE_HIT_RATE_LOW: Final = "ForecastCacheHitRateLow"
 FORECAST_ACCURACY_LOW: Final = "ForecastAccuracyLow"
 VALIDATION_COVERAGE_LOW: Final = "ValidationCoverageLow"
 REPORT_SCHEDULER_FAILED: Final = "ReportSchedulerFailed"
+TENANT_SUCCESS_RATE_LOW: Final = "TenantSuccessRateLow"
+PRODUCTION_GENERATION_SLOW: Final = "ProductionGenerationSlow"
+PROCUREMENT_GENERATION_SLOW: Final = "ProcurementGenerationSlow"
+PLAN_REJECTIONS_INCREASING: Final = "PlanRejectionsIncreasing"
+RUN_FAILED: Final = "RunFailed"
+PRODUCTION_PLAN_MISSING: Final = "ProductionPlanMissing"
+PLANS_INVALID: Final = "PlansInvalid"
+FORECASTS_INVALID: Final = "ForecastsInvalid"
+QUANTILES_NOT_CALIBRATED: Final = "QuantilesNotCalibrated"
+FORECAST_MODEL_OLD: Final = "ForecastModelOld"
+FORECAST_MODEL_UNUSABLE: Final = "ForecastModelUnusable"
+MODEL_TRAINING_NEEDS_REVIEW: Final = "ModelTrainingFailed"
+FORECAST_VALIDATION_FAILED: Final = "ForecastValidationFailed"
 
 ALERT_SEVERITY: Final = MappingProxyType(
     {
@@ -120,6 +147,19 @@ ALERT_SEVERITY: Final = MappingProxyType(
         FORECAST_ACCURACY_LOW: "medium",
         VALIDATION_COVERAGE_LOW: "medium",
         REPORT_SCHEDULER_FAILED: "high",
+        TENANT_SUCCESS_RATE_LOW: "high",
+        PRODUCTION_GENERATION_SLOW: "medium",
+        PROCUREMENT_GENERATION_SLOW: "medium",
+        PLAN_REJECTIONS_INCREASING: "low",
+        RUN_FAILED: "high",
+        PRODUCTION_PLAN_MISSING: "high",
+        PLANS_INVALID: "high",
+        FORECASTS_INVALID: "high",
+        QUANTILES_NOT_CALIBRATED: "low",
+        FORECAST_MODEL_OLD: "low",
+        FORECAST_MODEL_UNUSABLE: "medium",
+        MODEL_TRAINING_NEEDS_REVIEW: "medium",
+        FORECAST_VALIDATION_FAILED: "medium",
     }
 )
 
@@ -132,6 +172,7 @@ CACHE_HIT_RATE_TARGET_PCT: Final = 70.0
 VALIDATION_COVERAGE_MIN_PCT: Final = 90.0
 FORECAST_ERROR_MAX_PCT: Final = 30.0
 ESCALATION_MINUTES: Final = (30, 60)
+HEARTBEAT_MAX_AGE_MINUTES: Final = 5
 
 # ---------------------------------------------------------------- metrics
 

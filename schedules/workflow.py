@@ -15,13 +15,18 @@ from planning_assets.scope import DayConfig, anchor_of
 from resources.dagster_resources import StoreResource
 from resources.store.database import Connection
 from resources.store.due import read_attempts, read_zone_tenants
-from resources.vocabulary import SCHEDULER_DISABLED, SCHEDULER_DISABLED_SETTING
+from resources.store.pauses import read_paused, read_pauses
+from resources.store.policies import read_special_times
+from resources.vocabulary import SCHEDULER_DISABLED, SCHEDULER_DISABLED_SETTING, SCHEDULING_PAUSED
 
 TICK = timedelta(minutes=15)
 CRON = "*/15 * * * *"
 
 NIGHT = timedelta(hours=6)
 """How long a time late in the evening still counts after midnight; what was missed by day counts until midnight."""
+
+CATCH_UP = timedelta(days=2)
+"""How far back a time can lie that was missed during a pause: that of yesterday, at most two days ago."""
 
 RUN_TENANTS = 1000
 """Tenants in one run; a larger zone gets several, higher tiers first."""
@@ -105,7 +110,11 @@ def zone_schedule(workflow: Workflow, zone: str) -> dg.ScheduleDefinition:
             return
         tick = context.scheduled_execution_time.astimezone(UTC)
         with store.open() as opened, opened.transaction() as connection:
+            everybody_paused = read_paused(connection).everybody
             due = due_tenants(connection, workflow, zone, tick)
+        if everybody_paused is not None:
+            yield dg.SkipReason(f"{SCHEDULING_PAUSED}: {everybody_paused}")
+            return
         requests = list(run_requests(context.instance, workflow, zone, due))
         if requests:
             yield from requests
@@ -119,12 +128,15 @@ def zone_schedule(workflow: Workflow, zone: str) -> dg.ScheduleDefinition:
 
 def due_tenants(connection: Connection, workflow: Workflow, zone: str, tick: datetime) -> pd.DataFrame:
     """The tenants of a zone that are due at a tick: tenant_id, tier, date (the partition's), version (of their inputs)."""
-    tenants = _with_due_time(read_zone_tenants(connection, zone), workflow, zone, tick)
+    paused = read_paused(connection)
+    everybody = read_zone_tenants(connection, zone)
+    going = everybody[[not paused.holds(tenant_id) for tenant_id in everybody["tenant_id"]]]
+    tenants = _with_due_time(connection, going, workflow, zone, tick)
     rows = []
     for (due_day, lead_days), group in tenants.groupby(["due_day", "plan_lead_days"]):
         members = group.set_index("tenant_id")
         on = workflow.date_of(due_day, int(lead_days))
-        attempts = read_attempts(connection, workflow.name, list(members.index), tick - timedelta(days=1))
+        attempts = read_attempts(connection, workflow.name, list(members.index), tick - CATCH_UP)
         for state in workflow.read_state(connection, list(members.index), on, int(lead_days)).itertuples():
             attempted_at = attempts.get((state.tenant_id, state.date))
             due_at = members.at[state.tenant_id, "due_at"]
@@ -139,24 +151,39 @@ def due_tenants(connection: Connection, workflow: Workflow, zone: str, tick: dat
     return pd.DataFrame(rows, columns=["tenant_id", "tier", "date", "version"])
 
 
-def _with_due_time(tenants: pd.DataFrame, workflow: Workflow, zone: str, tick: datetime) -> pd.DataFrame:
-    """The tenants whose workflow time has come today, or less than NIGHT ago: due_at, and due_day, its local date.
+def _with_due_time(
+    connection: Connection, tenants: pd.DataFrame, workflow: Workflow, zone: str, tick: datetime
+) -> pd.DataFrame:
+    """The tenants whose workflow time has come, with due_at, that instant, and due_day, its local date.
 
-    A time late in the evening comes due on ticks after midnight, which belong to the day before. Instants are subtracted,
-    not wall clocks: on a day with a clock change these differ by an hour.
+    The time has come today, or less than NIGHT ago: one late in the evening comes due on ticks after midnight, which belong
+    to the day before. One that passed yesterday during a pause comes due as long as the day that it plans is not over; a
+    tenant may then have two rows. Instants are subtracted, not wall clocks: on a day with a clock change these differ by an
+    hour.
     """
-    today = tick.astimezone(ZoneInfo(zone)).date()
-    due_at = []
-    for at in tenants[workflow.due_column]:
-        days = (datetime.combine(day, at, ZoneInfo(zone)).astimezone(UTC) for day in (today, today - timedelta(days=1)))
-        due_at.append(next(instant for instant in (*days, datetime.min.replace(tzinfo=UTC)) if instant <= tick))
-    timed = tenants.assign(
-        due_at=pd.Series(due_at, dtype=object),
-        due_day=pd.Series([instant.astimezone(ZoneInfo(zone)).date() for instant in due_at], dtype=object),
-    )
-    return timed[
-        [day == today or tick - instant < NIGHT for day, instant in zip(timed["due_day"], due_at, strict=True)]
-    ]
+    local, today = ZoneInfo(zone), tick.astimezone(ZoneInfo(zone)).date()
+    days = (today, today - timedelta(days=1))
+    special = read_special_times(connection, workflow.name, list(tenants["tenant_id"]), days)
+    pauses = read_pauses(connection, tick - CATCH_UP)
+    rows: list[tuple[str, str, int, datetime, date]] = []
+    for tenant in tenants.itertuples():
+        is_last = True
+        for day in days:
+            at = special.get((tenant.tenant_id, day), getattr(tenant, workflow.due_column))
+            due_at = (
+                datetime.max.replace(tzinfo=UTC) if at is None else datetime.combine(day, at, local).astimezone(UTC)
+            )
+            if due_at > tick:
+                continue
+            due_day = due_at.astimezone(local).date()
+            is_in_time = is_last and (due_day == today or tick - due_at < NIGHT)
+            is_missed = workflow.date_of(due_day, int(tenant.plan_lead_days)) >= today and pauses.held(
+                tenant.tenant_id, due_at
+            )
+            if is_in_time or is_missed:
+                rows.append((tenant.tenant_id, tenant.tier, int(tenant.plan_lead_days), due_at, due_day))
+            is_last = False
+    return pd.DataFrame(rows, columns=["tenant_id", "tier", "plan_lead_days", "due_at", "due_day"], dtype=object)
 
 
 def run_requests(

@@ -15,6 +15,7 @@ from planning_assets.window import outside_window
 from resources import vocabulary
 from resources.dagster_resources import ClockResource, StoreResource
 from resources.store.approval import read_open_regenerations
+from resources.store.pauses import read_paused
 
 NAME = "plan_regeneration_sensor"
 RUNS_A_TICK = 20
@@ -41,7 +42,11 @@ def build_plan_regeneration_sensor(window_start: date) -> dg.SensorDefinition:
         if os.environ.get(vocabulary.SCHEDULER_DISABLED_SETTING, "").lower() == "true":
             return dg.SkipReason(f"{vocabulary.SCHEDULER_DISABLED}: {vocabulary.SCHEDULER_DISABLED_SETTING} is true.")
         with store.open() as opened, opened.transaction() as connection:
+            paused = read_paused(connection)
             asked = read_open_regenerations(connection)
+        if paused.everybody is not None:
+            return dg.SkipReason(f"{vocabulary.SCHEDULING_PAUSED}: {paused.everybody}")
+        asked = asked[~asked["tenant_id"].isin(paused.tenant_ids)]
         asked = asked.assign(
             run_key=[f"plan_regeneration|{row.tenant_id}|{row.plan_date}|{row.attempt}" for row in asked.itertuples()]
         )

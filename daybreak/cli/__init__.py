@@ -13,6 +13,7 @@ COMMANDS = {
     "migrate": ("daybreak.cli.instance", "Bring the database schema up to date."),
     "tenant": ("daybreak.cli.tenants", "Add, list, show and suspend tenants."),
     "import": ("daybreak.cli.imports", "Import a CSV file of one kind for a tenant."),
+    "sales-service": ("daybreak.cli.sales_service", "Pull a tenant's sales from its own service."),
     "quarantine": ("daybreak.cli.imports", "List the rows that imports set aside."),
     "history": ("daybreak.cli.history", "Show sales and demand day by day, and build them anew."),
     "sample": ("daybreak.cli.sample", "Generate synthetic bakeries with two years of sales."),
@@ -23,7 +24,13 @@ COMMANDS = {
     "forecast": ("daybreak.cli.forecasts", "Show a tenant's current forecasts."),
     "backtest": ("daybreak.cli.backtest", "Score every forecast candidate on past mornings."),
     "validate": ("daybreak.cli.plan", "Score stored forecasts against what was sold."),
+    "failures": ("daybreak.cli.failures", "List what failed, have it tried again, or dismiss it."),
+    "pause": ("daybreak.cli.pause", "Stop schedules and sensors, of everybody or of a tenant."),
+    "resume": ("daybreak.cli.pause", "Let them go on; what was missed is caught up once."),
+    "policy": ("daybreak.cli.policy", "Skip or move workflows on public holidays and weekends."),
     "models": ("daybreak.cli.models", "Train, show and roll back forecast models."),
+    "retrain": ("daybreak.cli.retrain", "Queue forecast models for retraining, and show the queue."),
+    "alerts": ("daybreak.cli.alerts", "List, acknowledge and silence alerts; check everything now."),
     "cache": ("daybreak.cli.cache", "Show and clear the forecast cache on Redis."),
     "settings": ("daybreak.cli.settings", "Show and change the instance's settings."),
 }
@@ -42,7 +49,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[name][0])
-        command: click.Command = getattr(module, f"{name}_" if name in {"import"} else name)
+        command: click.Command = getattr(module, f"{name}_" if name in {"import"} else name.replace("-", "_"))
         return command
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:

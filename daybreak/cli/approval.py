@@ -1,6 +1,5 @@
 """`daybreak plan approve`, `reject`, `sent`, `override` and `history`: what people decide on plans. The rules are the store's."""
 
-import getpass
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from daybreak.cli.common import SOME_FAILED, InputRefused, json_option, opened_store, print_json
+from daybreak.cli.common import SOME_FAILED, InputRefused, has_daemon, json_option, opened_store, print_json, user_name
 
 DATE = click.DateTime(["%Y-%m-%d"])
 REASONS = ("stale_data", "wrong_qty", "wrong_supplier", "price", "budget", "other")
@@ -190,7 +189,7 @@ def withdraw(override_id: int, tenant: str, actor: str | None, as_json: bool) ->
 
     with opened_store() as store, _refusals():
         _day_of(store, tenant, None)
-        given = withdraw_override(store, tenant, override_id, actor=actor or _user(), now=system_clock())
+        given = withdraw_override(store, tenant, override_id, actor=actor or user_name(), now=system_clock())
         _plan_again(store, given, None, "Withdrew", as_json)
 
 
@@ -249,14 +248,14 @@ def _decide(
                 tenant,
                 day,
                 location,
-                actor=actor or _user(),
+                actor=actor or user_name(),
                 now=system_clock(),
                 notes=notes,
                 expected_version=version,
                 **more,
             )
         is_asked = decision.regeneration is not None and decision.regeneration.is_requested
-        if is_asked and not _has_daemon():
+        if is_asked and not has_daemon():
             ended = [_plan_day(store, tenant, day, as_json)]
     if as_json:
         print_json({**asdict(decision), "runs": ended})
@@ -275,7 +274,7 @@ def _override(
     with opened_store() as store, _refusals():
         day, _ = _day_of(store, tenant, on)
         given = add_override(
-            store, tenant, day, line, amount, actor=actor or _user(), reason=reason, now=system_clock()
+            store, tenant, day, line, amount, actor=actor or user_name(), reason=reason, now=system_clock()
         )
         _plan_again(store, given, line, "Set", as_json)
 
@@ -374,21 +373,6 @@ def _day_of(store: Any, tenant: str, on: datetime | None) -> tuple[date, str]:
 
     chosen = chosen_tenants(store, (tenant,), False, any_status=True)
     return on.date() if on else next(iter(by_plan_date(chosen))), chosen[tenant][0]
-
-
-def _has_daemon() -> bool:
-    """Whether a running instance launches by itself what is asked for."""
-    from daybreak.instance import running  # noqa: PLC0415 (keeps --help fast)
-
-    instance = running()
-    return instance is not None and "daemon" in instance.groups
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise InputRefused("This machine does not tell its user's name. Remedy: give yours with --by NAME.") from error
 
 
 @contextmanager

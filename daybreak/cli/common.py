@@ -1,5 +1,6 @@
 """What every command shares: exit codes, errors in one line, JSON output, the clock and the opened store."""
 
+import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,3 +63,19 @@ def opened_store() -> Iterator[Any]:
                 yield store
     except (InstanceError, StoreError) as error:
         raise InstanceUnusable(str(error)) from error
+
+
+def user_name() -> str:
+    """Who calls, by this machine's name for them. Raises InputRefused where it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise InputRefused("This machine does not tell its user's name. Remedy: give yours with --by NAME.") from error
+
+
+def has_daemon() -> bool:
+    """Whether a running instance launches by itself what is asked for."""
+    from daybreak.instance import running  # noqa: PLC0415 (keeps --help fast)
+
+    instance = running()
+    return instance is not None and "daemon" in instance.groups

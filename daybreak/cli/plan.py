@@ -17,6 +17,8 @@ from daybreak.cli.common import SOME_FAILED, InputRefused, InstanceUnusable, jso
 DATE = click.DateTime(["%Y-%m-%d"])
 PLAN_ASSETS = ("demand_history", "forecasts", "production_plans", "procurement_plans", "inventory_projections")
 VALIDATION_ASSETS = ("validation_metrics",)
+SHOWN_VALIDATIONS = 10
+"""Tenants whose figures `daybreak validate` prints."""
 
 
 def tenant_choice(command: Any) -> Any:
@@ -145,9 +147,43 @@ def validate(tenants: tuple[str, ...], all_tenants: bool, on: datetime | None, a
             )
             for day, ids in sorted(days.items())
         ]
+        for day in ended:
+            day["validations"] = _validations(store, day["date"], day["completed"])
     _finish(ended, as_json)
     if unfinished:
         sys.exit(SOME_FAILED)
+
+
+def _validations(store: Any, on: date, tenant_ids: list[str]) -> list[dict[str, Any]]:
+    """The headline of each tenant's validated day, how its error developed, and the claims that do not hold."""
+    from resources.store.validation_trends import read_validations  # noqa: PLC0415 (keeps --help fast)
+
+    with store.transaction() as connection:
+        return read_validations(connection, tenant_ids, on)
+
+
+def _print_validations(validations: list[dict[str, Any]]) -> None:
+    for each in validations[:SHOWN_VALIDATIONS]:
+        figures = ", ".join(
+            f"{words} {each[name]:{form}} {unit}"
+            for name, words, form, unit in (
+                ("wape_pct", "WAPE", ".1f", "%"),
+                ("naive_wape_pct", "seasonal naive", ".1f", "%"),
+                ("bias_pct", "bias", "+.1f", "%"),
+                ("coverage_pct", "actuals of", ".0f", "% of forecasts"),
+                ("trailing_wape_pct", "trailing WAPE", ".1f", "%"),
+                ("week_over_week_points", "week over week", "+.1f", "points"),
+            )
+            if each[name] is not None
+        )
+        click.echo(f"  {each['tenant_id']}: {figures or 'nothing was open, so there is nothing to score'}")
+        for words, products in (("worst", each["worst_products"]), ("best", each["best_products"])):
+            if products:
+                click.echo(f"    {words}: " + ", ".join(f"{p['product_id']} {p['wape_pct']:.1f} %" for p in products))
+        for check in each["checks"]:
+            click.echo(f"    {check['status']}: {check['check_name']}: {check['message']}")
+    if len(validations) > SHOWN_VALIDATIONS:
+        click.echo(f"  … and {len(validations) - SHOWN_VALIDATIONS} more tenants; --json has them all.")
 
 
 def chosen_tenants(
@@ -275,6 +311,7 @@ def print_ended(ended: list[dict[str, Any]]) -> None:
             f"{day['date']}: {len(day['completed'])} tenants done{unchanged}, {len(day['failed'])} failed "
             f"({day['seconds']} s, run {day['url'] or day['run_id']})"
         )
+        _print_validations(day.get("validations", []))
         by_error: dict[str, list[str]] = {}
         for failure in day["failed"]:
             by_error.setdefault(failure["error"], []).append(failure["tenant_id"])

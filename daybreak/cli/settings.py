@@ -7,7 +7,8 @@ import click
 
 from daybreak.cli.common import InputRefused, json_option, opened_store, print_json
 
-NAMES = ("partitions-start",)
+PARTITIONS_START = "partitions-start"
+NAMES = (PARTITIONS_START, "error-measure")
 TIME = click.DateTime(["%H:%M"])
 
 
@@ -22,16 +23,24 @@ def show(as_json: bool) -> None:
     """Show every setting with its value."""
     from daybreak import fleet  # noqa: PLC0415 (keeps --help fast)
     from resources.clock import system_clock  # noqa: PLC0415
+    from resources.store.checks import read_measure  # noqa: PLC0415
 
     with opened_store() as store:
         outline = fleet.outline(store, system_clock())
-    values = {"partitions-start": outline.partitions_start, "time-zones": list(outline.zones)}
+        with store.transaction() as connection:
+            measure = read_measure(connection)
+    values = {
+        "partitions-start": outline.partitions_start,
+        "error-measure": measure,
+        "time-zones": list(outline.zones),
+    }
     if as_json:
         print_json(values)
     else:
         click.echo(
             f"partitions-start  {outline.partitions_start}  first date that can be planned and shown in the grid"
         )
+        click.echo(f"error-measure     {measure}  by which checks and retraining judge forecasts")
         click.echo(f"time-zones        {', '.join(outline.zones) or 'none yet'}  (from the tenants)")
 
 
@@ -40,19 +49,16 @@ def show(as_json: bool) -> None:
 @click.argument("value")
 @json_option
 def set_(name: str, value: str, as_json: bool) -> None:
-    """Change a setting. `partitions-start 2022-08-01` lets the past be planned from that date."""
+    """Change a setting.
+
+    `partitions-start 2022-08-01` lets the past be planned from that date. `error-measure mape` has checks and retraining
+    judge forecasts by the plain MAPE, which small bakeries cannot keep below 30 %; `wape`, the default, weighs by units.
+    """
     from daybreak import fleet  # noqa: PLC0415 (keeps --help fast)
     from resources.clock import system_clock  # noqa: PLC0415
 
-    try:
-        start = date.fromisoformat(value)
-    except ValueError as error:
-        raise InputRefused(f"{value!r} is not a date. Remedy: write it as 2022-08-01.") from error
     now = system_clock()
-    if start > now.astimezone(UTC).date():
-        raise InputRefused(
-            f"{start} lies in the future, so nothing could be planned. Remedy: give today or an earlier date."
-        )
+    chosen: date | str = _start(value, now) if name == PARTITIONS_START else _measure(value)
     with opened_store() as store:
         with store.transaction() as connection:
             connection.execute(
@@ -60,13 +66,33 @@ def set_(name: str, value: str, as_json: bool) -> None:
                 INSERT INTO ops.setting (name, value, updated_at) VALUES (%s, %s, %s)
                 ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at
                 """,
-                (fleet.PARTITIONS_START, json.dumps(start.isoformat()), now),
+                (fleet.PARTITIONS_START if name == PARTITIONS_START else name, json.dumps(str(chosen)), now),
             )
         fleet.publish(store)
     if as_json:
-        print_json({name: start})
+        print_json({name: chosen})
     else:
-        click.echo(f"{name} is {start}.")
+        click.echo(f"{name} is {chosen}.")
+
+
+def _start(value: str, now: datetime) -> date:
+    try:
+        start = date.fromisoformat(value)
+    except ValueError as error:
+        raise InputRefused(f"{value!r} is not a date. Remedy: write it as 2022-08-01.") from error
+    if start > now.astimezone(UTC).date():
+        raise InputRefused(
+            f"{start} lies in the future, so nothing could be planned. Remedy: give today or an earlier date."
+        )
+    return start
+
+
+def _measure(value: str) -> str:
+    from planning.checks import MEASURES  # noqa: PLC0415 (keeps --help fast)
+
+    if value not in MEASURES:
+        raise InputRefused(f"{value!r} is no error measure. Remedy: choose {' or '.join(MEASURES)}.")
+    return value
 
 
 @settings.command(name="schedule-group")

@@ -102,17 +102,22 @@ def add(
 def list_(status: str | None, as_json: bool) -> None:
     """List the tenants."""
     from resources.store.master import list_tenants  # noqa: PLC0415 (keeps --help fast)
+    from resources.store.pauses import read_paused  # noqa: PLC0415
 
     with opened_store() as store, store.transaction() as connection:
         tenants = list_tenants(connection, status)
+        paused = read_paused(connection)
     if as_json:
-        print_json([asdict(one) for one in tenants])
+        print_json([asdict(one) | {"is_paused": paused.holds(one.tenant_id)} for one in tenants])
         return
+    if paused.everybody is not None:
+        click.echo(f"Scheduling is paused for everybody: {paused.everybody}. To go on: daybreak resume", err=True)
     if not tenants:
         click.echo("No tenants. Remedy: `daybreak tenant add`, or `daybreak sample` for synthetic ones.")
     for one in tenants:
         place = f"{one.country}-{one.subdivision}" if one.subdivision else one.country
-        click.echo(f"{one.tenant_id:<32} {one.status:<10} {one.tier:<13} {place:<8} {one.timezone:<24} {one.name}")
+        state = "paused" if one.status == "active" and paused.holds(one.tenant_id) else one.status
+        click.echo(f"{one.tenant_id:<32} {state:<10} {one.tier:<13} {place:<8} {one.timezone:<24} {one.name}")
 
 
 @tenant.command()
@@ -120,12 +125,21 @@ def list_(status: str | None, as_json: bool) -> None:
 @json_option
 def show(tenant_id: str, as_json: bool) -> None:
     """Show a tenant, its locations and how much is known of it."""
-    from resources.store.master import MasterDataError, get_tenant, list_locations  # noqa: PLC0415 (keeps --help fast)
+    from daybreak.cli.policy import line_of  # noqa: PLC0415 (keeps --help fast)
+    from resources.store.master import MasterDataError, get_tenant, list_locations  # noqa: PLC0415
+    from resources.store.pauses import list_pauses  # noqa: PLC0415
+    from resources.store.policies import list_policies  # noqa: PLC0415
 
     try:
         with opened_store() as store, store.transaction() as connection:
             one = get_tenant(connection, tenant_id)
             locations = list_locations(connection, tenant_id)
+            policies = list_policies(connection, tenant_id)
+            pauses = [
+                f"since {row.paused_at:%Y-%m-%d %H:%M} UTC by {row.actor}: {row.reason}"
+                for row in list_pauses(connection).itertuples()
+                if row.tenant_id in {None, tenant_id}
+            ]
             known = connection.execute(
                 """
                 SELECT (SELECT count(*) FROM master.product WHERE tenant_id = %(id)s) AS products,
@@ -143,13 +157,22 @@ def show(tenant_id: str, as_json: bool) -> None:
     )
     shown = asdict(one) | counts
     if as_json:
-        print_json(shown | {"locations": [asdict(location) for location in locations]})
+        lists = {
+            "locations": [asdict(location) for location in locations],
+            "policies": [asdict(policy) for policy in policies],
+            "pauses": pauses,
+        }
+        print_json(shown | lists)
         return
     for name, value in shown.items():
         click.echo(f"{name:<18} {'' if value is None else value}")
     for location in locations:
         state = "" if location.is_active else ", not active"
         click.echo(f"{'location':<18} {location.location_id} ({location.kind}{state}) {location.name}")
+    for text in pauses:
+        click.echo(f"{'paused':<18} {text}")
+    for policy in policies:
+        click.echo(f"{'policy':<18} {line_of(policy)}")
 
 
 @tenant.command()

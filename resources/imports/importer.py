@@ -252,6 +252,8 @@ class _Run:
             }
             if self.kind.dated_by and input_name == self.kind.input:
                 merging.record_changed_dates(connection, self.kind.dated_by, input_name, versions)
+                if any(target.table == "facts.sales" for target in self.kind.targets):
+                    merging.record_actuals(connection, versions, self.now)
         kept: dict[str, int] = dict(
             connection.execute("SELECT tenant_id, count(*) FROM staged GROUP BY tenant_id").fetchall()
         )

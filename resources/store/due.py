@@ -41,35 +41,27 @@ def read_plan_state(connection: Connection, tenant_ids: Sequence[str], plan_date
     )
 
 
-LOOK_BACK_DAYS = 14
-"""Days before yesterday's that are looked at again for forecasts without a validation, or without all their sales."""
-
-
 def read_validation_state(
     connection: Connection, tenant_ids: Sequence[str], business_date: date, _lead_days: int
 ) -> pd.DataFrame:
-    """Per tenant and finished day with forecasts: date, is_current, exists (any validation), version of the sales.
+    """Per tenant with forecasts of the day: date, is_current, exists (both: any validation), version of the sales.
 
-    The last business_date is current when it was scored by the sales as they are now; an earlier one also when every
-    forecast had its actual, so that each import does not have two weeks scored again.
+    A day is asked for here until it has been validated once. What comes later, sales of it or a validation that was
+    missed, is asked for by the sensor of late sales (`late_sales.claim_stale`), so that no day is asked for by both.
     """
     return frame(
         connection,
         """
-        SELECT f.tenant_id, f.plan_date AS date,
-               coalesce(v.sales_version = coalesce(i.version, 0)
-                        OR (f.plan_date < %(last)s AND m.coverage_pct = 100), false) AS is_current,
+        SELECT f.tenant_id, %(on)s AS date, v.tenant_id IS NOT NULL AS is_current,
                v.tenant_id IS NOT NULL AS exists, coalesce(i.version, 0)::text AS version
-          FROM (SELECT DISTINCT tenant_id, plan_date FROM plans.plan
+          FROM (SELECT DISTINCT tenant_id FROM plans.plan
                  WHERE tenant_id = ANY(%(tenants)s) AND kind = 'forecast' AND status = 'active'
-                   AND plan_date BETWEEN %(first)s AND %(last)s) AS f
-          LEFT JOIN quality.validation AS v ON v.tenant_id = f.tenant_id AND v.business_date = f.plan_date
-          LEFT JOIN quality.validation_metric AS m
-                 ON m.tenant_id = f.tenant_id AND m.business_date = f.plan_date AND m.scope = 'overall' AND m.days_ahead = 0
+                   AND plan_date = %(on)s) AS f
+          LEFT JOIN quality.validation AS v ON v.tenant_id = f.tenant_id AND v.business_date = %(on)s
           LEFT JOIN ops.input_version AS i ON i.tenant_id = f.tenant_id AND i.input = 'sales'
-         ORDER BY 1, 2
+         ORDER BY 1
         """,
-        {"tenants": list(tenant_ids), "first": business_date - timedelta(days=LOOK_BACK_DAYS), "last": business_date},
+        {"tenants": list(tenant_ids), "on": business_date},
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from resources import vocabulary
 from resources.store.database import Connection, Store, copy_rows, frame
+from resources.store.failures import record_lost
 
 NAMESPACE = UUID("0c8e7f0e-8f0c-5d65-8a36-0f2d5d0b4b11")
 """Of execution ids."""
@@ -172,7 +173,10 @@ def run_totals(connection: Connection, run_id: str, now: datetime) -> dict[str, 
 
 
 def reap(connection: Connection, run_ids: Sequence[str], now: datetime) -> int:
-    """Close as failed the executions that dead runs left open, with an event per run; returns how many executions."""
+    """Close as failed the executions that dead runs left open, with an event per run; returns how many executions.
+
+    What a schedule or a retry had begun is due for a retry then; what a person began is theirs to begin again.
+    """
     reaped = frame(
         connection,
         """
@@ -180,10 +184,13 @@ def reap(connection: Connection, run_ids: Sequence[str], now: datetime) -> int:
         SET status = 'failed', completed_at = %(now)s, error = %(error)s,
             duration_seconds = extract(epoch FROM %(now)s - started_at)
         WHERE run_id = ANY(%(run_ids)s::text[]) AND status IN ('pending', 'running')
-        RETURNING workflow, run_id, tenant_id, steps_completed, steps_failed, duration_seconds
+        RETURNING workflow, run_id, tenant_id, plan_date, type, steps_completed, steps_failed, duration_seconds
         """,
         {"run_ids": list(run_ids), "now": now, "error": RUN_ENDED},
     )
+    by_itself = reaped[reaped["type"].isin(("scheduled", "retry"))]
+    for (run_id, workflow, plan_date), lost in by_itself.groupby(["run_id", "workflow", "plan_date"]):
+        record_lost(connection, workflow, plan_date, sorted(lost["tenant_id"]), RUN_ENDED, run_id, now)
     add_events(
         connection,
         (

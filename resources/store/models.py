@@ -213,10 +213,11 @@ def rollback(
     now: datetime,
     version: int | None = None,
     is_to_rules: bool = False,
+    is_by_hand: bool = True,
 ) -> tuple[int | None, int | None]:
     """Return to a kept version, by default to what served when the champion was trained; returns (serves now, served before).
 
-    With is_to_rules, the rules serve, whatever is kept.
+    With is_to_rules, the rules serve, whatever is kept. is_by_hand: a person decided it; else the live error did.
 
     A champion that followed the rules gives way to the rules again: then the first is None. Raises RegistryError with the
     remedy when the version does not exist, serves already, or has no artefact any more or a damaged one, and without a
@@ -231,7 +232,11 @@ def rollback(
         )
     parent = None if serving is None or is_to_rules else versions.at[serving, "parent_version"]
     target = version if version is not None else parent
-    cause = Cause("manual", f"Rolled back by hand: {reason}", None, now)
+    cause = (
+        Cause("manual", f"Rolled back by hand: {reason}", None, now)
+        if is_by_hand
+        else Cause("error", f"Rolled back by the system: {reason}", None, now)
+    )
     if target is None:
         return None, retire(connection, tenant_id, cause, action="rolled_back")
     return target, promote(connection, tenant_id, target, cause, action="rolled_back")
@@ -361,8 +366,9 @@ def record_unusable(
     """
     rows = connection.execute(
         """
-        INSERT INTO ops.failure (tenant_id, workflow, plan_date, link, reason, remedy, run_id, failed_at)
-        SELECT problem.tenant_id, %(workflow)s, %(plan_date)s, %(link)s, problem.reason, problem.remedy, %(run_id)s, %(now)s
+        INSERT INTO ops.failure (tenant_id, workflow, plan_date, link, reason, remedy, run_id, failed_at, state)
+        SELECT problem.tenant_id, %(workflow)s, %(plan_date)s, %(link)s, problem.reason, problem.remedy, %(run_id)s, %(now)s,
+               'review'
         FROM unnest(%(tenant_ids)s::text[], %(reasons)s::text[], %(remedies)s::text[])
              AS problem (tenant_id, reason, remedy)
         WHERE NOT EXISTS (SELECT FROM ops.failure AS known
@@ -388,7 +394,7 @@ def resolve_unusable(connection: Connection, tenant_ids: Sequence[str], now: dat
     """Close the open failures of champions that can serve again, or no longer serve; returns how many."""
     return connection.execute(
         """
-        UPDATE ops.failure SET resolved_at = %(now)s
+        UPDATE ops.failure SET resolved_at = %(now)s, state = 'resolved'
         WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND workflow = %(workflow)s AND link = %(link)s
           AND resolved_at IS NULL
         """,
@@ -400,7 +406,7 @@ def resolve_training_failures(connection: Connection, tenant_id: str, now: datet
     """Close the open failures of earlier trainings of a tenant, of whatever day; returns how many."""
     return connection.execute(
         """
-        UPDATE ops.failure SET resolved_at = %s
+        UPDATE ops.failure SET resolved_at = %s, state = 'resolved'
         WHERE tenant_id = %s AND link = %s AND workflow <> %s AND resolved_at IS NULL
         """,
         (now, tenant_id, UNUSABLE_LINK, UNUSABLE_WORKFLOW),

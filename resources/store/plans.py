@@ -518,51 +518,6 @@ def mark_reported(
     ).rowcount
 
 
-def record_failures(
-    connection: Connection, workflow: str, plan_date: date, set_aside: pd.DataFrame, run_id: str, now: datetime
-) -> int:
-    """Keep who was set aside, at which link, why, and the remedy; returns how many.
-
-    A tenant that fails again has one open failure per workflow, date and link: the latest, the one before it is closed.
-    """
-    connection.execute(
-        """
-        UPDATE ops.failure AS earlier SET resolved_at = %(now)s
-        FROM unnest(%(tenant_ids)s::text[], %(links)s::text[]) AS failed (tenant_id, link)
-        WHERE earlier.tenant_id = failed.tenant_id AND earlier.link = failed.link AND earlier.workflow = %(workflow)s
-          AND earlier.plan_date = %(plan_date)s AND earlier.resolved_at IS NULL
-        """,
-        {
-            "tenant_ids": set_aside["tenant_id"].tolist(),
-            "links": set_aside["link"].tolist(),
-            "workflow": workflow,
-            "plan_date": plan_date,
-            "now": now,
-        },
-    )
-    columns = ("tenant_id", "link", "reason", "remedy")
-    return copy_rows(
-        connection,
-        "ops.failure",
-        (*columns, "workflow", "plan_date", "run_id", "failed_at"),
-        ((*row, workflow, plan_date, run_id, now) for row in zip(*_columns(set_aside, columns), strict=True)),
-    )
-
-
-def resolve_failures(
-    connection: Connection, tenant_ids: Sequence[str], plan_date: date, now: datetime, links: Sequence[str]
-) -> int:
-    """Close the open failures that tenants had at these links, now that they were made; returns how many."""
-    return connection.execute(
-        """
-        UPDATE ops.failure SET resolved_at = %(now)s
-        WHERE tenant_id = ANY(%(tenant_ids)s::text[]) AND plan_date = %(plan_date)s AND resolved_at IS NULL
-          AND link = ANY(%(links)s::text[])
-        """,
-        {"tenant_ids": list(tenant_ids), "plan_date": plan_date, "now": now, "links": list(links)},
-    ).rowcount
-
-
 def _write_headers(
     connection: Connection,
     context: WriteContext,

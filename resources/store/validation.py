@@ -16,8 +16,11 @@ from resources.store.database import Connection, copy_rows
 from resources.store.executions import add_events
 from resources.store.inputs import batch_frame
 
-PLAIN_COLUMNS = tuple(name for name in METRIC_COLUMNS if name != "quantile_coverage")
-"""The metrics that are stored as they are; quantile_coverage is stored as JSON."""
+SHARE_COLUMNS = ("quantile_coverage", "quantile_below")
+"""The metrics that are stored as JSON, level: share of rows."""
+
+PLAIN_COLUMNS = tuple(name for name in METRIC_COLUMNS if name not in SHARE_COLUMNS)
+"""The metrics that are stored as they are."""
 
 
 def read_validation_rows(connection: Connection, tenant_ids: Sequence[str], business_date: date) -> pd.DataFrame:
@@ -30,16 +33,28 @@ def read_validation_rows(connection: Connection, tenant_ids: Sequence[str], busi
     return rows_to_score(forecasts, _sales_until(connection, tenant_ids, business_date))
 
 
+def read_actuals_versions(connection: Connection, tenant_ids: Sequence[str], business_date: date) -> dict[str, int]:
+    """The version of each tenant's sales of the day; a tenant without any is left out."""
+    rows = connection.execute(
+        "SELECT tenant_id, version FROM facts.actuals_day WHERE tenant_id = ANY(%s::text[]) AND business_date = %s",
+        (list(tenant_ids), business_date),
+    )
+    return dict(rows.fetchall())
+
+
 def write_validation(
     connection: Connection,
     business_date: date,
     metrics: pd.DataFrame,
     versions: Mapping[str, Mapping[str, int]],
+    actuals_versions: Mapping[str, int],
     run_id: str,
     now: datetime,
 ) -> int:
     """Replace the day's metrics of the tenants in `versions`, with an event for each; returns the rows written.
 
+    versions: of all inputs; actuals_versions: of the day's sales, as `read_actuals_versions` has them. Both are those read
+    before the rows were.
     metrics: columns of quality.validation_metric without business_date; missing numbers become null.
     """
     tenant_ids = sorted(versions)
@@ -50,17 +65,20 @@ def write_validation(
     copy_rows(
         connection,
         "quality.validation",
-        ("tenant_id", "business_date", "sales_version", "run_id", "validated_at"),
-        ((tenant_id, business_date, versions[tenant_id]["sales"], run_id, now) for tenant_id in tenant_ids),
+        ("tenant_id", "business_date", "sales_version", "actuals_version", "run_id", "validated_at"),
+        (
+            (tenant_id, business_date, versions[tenant_id]["sales"], actuals_versions.get(tenant_id, 0), run_id, now)
+            for tenant_id in tenant_ids
+        ),
     )
     plain = [metrics[name].astype(object).where(metrics[name].notna(), None) for name in PLAIN_COLUMNS]
     count = copy_rows(
         connection,
         "quality.validation_metric",
-        (*PLAIN_COLUMNS, "quantile_coverage", "business_date"),
+        (*PLAIN_COLUMNS, *SHARE_COLUMNS, "business_date"),
         (
-            (*row, json.dumps(coverage, allow_nan=False), business_date)
-            for *row, coverage in zip(*plain, metrics["quantile_coverage"], strict=True)
+            (*row, json.dumps(covered, allow_nan=False), json.dumps(below, allow_nan=False), business_date)
+            for *row, covered, below in zip(*plain, *(metrics[name] for name in SHARE_COLUMNS), strict=True)
         ),
     )
     headline = metrics[(metrics["scope"] == "overall") & (metrics["days_ahead"] == 0)].set_index("tenant_id")

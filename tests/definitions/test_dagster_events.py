@@ -11,7 +11,12 @@ import psycopg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from planning_assets.dagster_events import mark_failed, report_materializations
+from planning_assets.dagster_events import (
+    mark_failed,
+    report_check_evaluations,
+    report_check_evaluations_without_run,
+    report_materializations,
+)
 from planning_assets.partitions import TENANTS, key_of, tenant_days
 from tests.definitions.conftest import WINDOW_START
 
@@ -157,3 +162,33 @@ def test_the_dimensions_are_read_from_the_partition_key(instance: dg.DagsterInst
         dg.AssetRecordsFilter(UPPER, asset_partitions=["2026-03-02|t001"]), limit=5
     ).records
     assert record.partition_key == "2026-03-02|t001"
+
+
+def test_evaluations_are_told_by_any_step_or_none_and_the_last_one_of_a_partition_counts(
+    instance: dg.DagsterInstance,
+) -> None:
+    def evaluation(tenant_id: str, passed: bool) -> dg.AssetCheckEvaluation:
+        return dg.AssetCheckEvaluation(
+            asset_key=UPPER, check_name="holds", passed=passed, partition=key_of(DAY, tenant_id), blocking=False
+        )
+
+    @dg.op
+    def no_asset(context: dg.OpExecutionContext) -> None:
+        report_check_evaluations(context, [evaluation("a", passed=False), evaluation("b", passed=True)])
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def anything() -> None:
+        no_asset()
+
+    def grid_of_check() -> dict[str, str]:
+        found = instance.event_log_storage.get_asset_check_partition_info([dg.AssetCheckKey(UPPER, "holds")])
+        return {str(info.partition_key): info.latest_execution_status.value for info in found}
+
+    result = anything.execute_in_process(instance=instance)
+    assert result.success, "a check that fails is no failed run"
+    assert grid_of_check() == {"2026-03-02|a": "FAILED", "2026-03-02|b": "SUCCEEDED"}
+    for passed in (True, False, True):
+        report_check_evaluations_without_run(instance, [evaluation("a", passed)])
+    assert grid_of_check() == {"2026-03-02|a": "SUCCEEDED", "2026-03-02|b": "SUCCEEDED"}
+    assert anything.execute_in_process(instance=instance).success
+    assert grid_of_check()["2026-03-02|a"] == "FAILED"

@@ -327,6 +327,14 @@ def test_stored_forecasts_are_scored_and_a_day_without_any_is_a_failure(run: Run
     assert (day["date"], day["completed"], day["workflow"]) == (yesterday.isoformat(), ["a"], "forecast_validation")
     scored = store.frame("SELECT DISTINCT business_date FROM quality.validation_metric")
     assert list(scored["business_date"]) == [yesterday]
+    (figures,) = day["validations"]
+    assert figures["wape_pct"] == 0
+    assert (figures["trailing_wape_pct"], figures["trailing_days"]) == (None, 1)
+    assert (figures["best_products"][0]["wape_pct"], figures["checks"]) == (0, [])
+    said = run("validate", "--tenant", "a").stdout
+    assert "a: WAPE 0.0 %" in said
+    assert "actuals of 100 % of forecasts" in said
+    assert "best: " in said
 
 
 def test_a_day_that_is_not_over_is_not_scored_and_leaves_no_mark_on_its_plan(run: Run, store: Store) -> None:
@@ -382,6 +390,7 @@ def test_of_several_tenants_those_whose_day_is_over_are_scored(run: Run, store: 
         (("plan", "history", "--tenant", "nobody"), 3, "no tenant nobody"),
         (("plan", "bake"), 2, "bake"),
         (("settings", "set", "colour", "blue"), 2, "colour"),
+        (("settings", "set", "error-measure", "smape"), 3, "wape or mape"),
         (("settings", "set", "partitions-start", "2022-02-30"), 3, "2022-02-30"),
         (("settings", "set", "partitions-start", "2999-01-01"), 3, "future"),
     ],
@@ -411,7 +420,9 @@ def test_a_day_outside_the_window_is_refused_until_the_window_is_moved(run: Run,
     assert "daybreak settings set partitions-start" in said.stderr
     assert f"partitions-start is {past}" in run("settings", "set", "partitions-start", past.isoformat()).stdout
     shown = json.loads(run("settings", "show", "--json").stdout)
-    assert shown == {"partitions-start": past.isoformat(), "time-zones": [ZONE]}
+    assert shown == {"partitions-start": past.isoformat(), "error-measure": "wape", "time-zones": [ZONE]}
+    run("settings", "set", "error-measure", "mape")
+    assert json.loads(run("settings", "show", "--json").stdout)["error-measure"] == "mape"
     assert json.loads((tmp_path / "home" / "fleet.json").read_text()) == {
         "zones": [ZONE],
         "partitions_start": past.isoformat(),

@@ -697,7 +697,7 @@ def test_a_forecast_made_only_after_opening_is_marked_and_a_closed_day_is_left_o
     assert set(rows["location_id"]) == {"main"}
 
 
-def test_validation_is_replaced_and_current_until_sales_arrive(store: Store) -> None:
+def test_validation_is_replaced_and_sales_that_come_later_are_not_the_schedules_concern(store: Store) -> None:
     add_bakery(store, "a")
     numbers = {
         "rows_used": 2, "rows_zero": 0, "rows_without_actual": 0, "forecast_units": 10.0, "actual_units": 9.0,
@@ -708,7 +708,7 @@ def test_validation_is_replaced_and_current_until_sales_arrive(store: Store) -> 
         [
             {
                 "tenant_id": "a", "scope": "overall", "location_id": "", "product_id": "", "days_ahead": 0,
-                "is_replayed": False, "quantile_coverage": {"0.9": 1.0}, **numbers,
+                "is_replayed": False, "quantile_coverage": {"0.9": 1.0}, "quantile_below": {}, **numbers,
             }
         ]
     )  # fmt: skip
@@ -716,12 +716,12 @@ def test_validation_is_replaced_and_current_until_sales_arrive(store: Store) -> 
         write_forecasts(connection, context(connection, ["a"]), forecasts(["a"]), NO_BACKTEST, NO_EXCEPTIONS)
         bump_input_version(connection, "a", "sales", NOW)
         before = read_validation_state(connection, ["a"], DAY, 0)
-        write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, "run-1", NOW)
-        write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, "run-2", NOW)
+        write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, {}, "run-1", NOW)
+        write_validation(connection, DAY, metrics, {"a": {"sales": 1}}, {}, "run-2", NOW)
         validated = read_validation_state(connection, ["a"], DAY, 0)
         bump_input_version(connection, "a", "sales", NOW)
         later = read_validation_state(connection, ["a"], DAY, 0)
-    assert [frame["is_current"].item() for frame in (before, validated, later)] == [False, True, False]
+    assert [frame["is_current"].item() for frame in (before, validated, later)] == [False, True, True]
     stored = store.frame("SELECT mape_pct, wape_pct, quantile_coverage FROM quality.validation_metric")
     assert stored.values.tolist() == [[None, 11.1, {"0.9": 1.0}]]
     events = store.frame("SELECT payload FROM ops.outbox WHERE type = 'forecast.validated'")

@@ -12,14 +12,13 @@ import pytest
 from planning.frames import exceptions_of, set_aside_of
 from resources.store.database import Store
 from resources.store.executions import add_events, finish_executions, reap, start_executions, write_step_logs
+from resources.store.failures import record_failures, resolve_failures
 from resources.store.inputs import read_open_orders
 from resources.store.plans import (
     ensure_plan_partitions,
     lock_tenants,
     mark_reported,
     plan_id_of,
-    record_failures,
-    resolve_failures,
     up_to_date,
     write_forecasts,
     write_procurement,

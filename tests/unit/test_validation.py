@@ -127,6 +127,13 @@ def test_coverage_counts_demand_at_or_below_each_quantile():
                                 [0, 0, 0, 0, 0.5, 0.5, 0.5, 0.5, 0.5], strict=True))  # fmt: skip
 
 
+def test_demand_that_equals_a_quantile_is_not_below_it():
+    metric = overall(rows_of([0, 15], [0, 20], quantile_units=[np.zeros(9), np.arange(16.0, 25.0)]))
+    assert metric["quantile_coverage"]["0.5"] == 1
+    assert metric["quantile_below"]["0.5"] == 0
+    assert metric["quantile_below"]["0.95"] == 0.5
+
+
 def test_scopes_are_overall_per_location_and_per_product_and_days_ahead_is_kept_apart():
     rows = pd.concat(
         [
@@ -278,7 +285,8 @@ ROWS = st.lists(st.tuples(UNITS, st.one_of(st.just(NAN), UNITS), UNITS), min_siz
 def test_no_metric_is_ever_infinite_and_counts_add_up(values):
     forecast, actual, scale = zip(*values, strict=True)
     metrics = validate_forecasts(rows_of(forecast, actual, naive=list(scale), scale=list(scale))).metrics
-    numbers = metrics.drop(columns=["tenant_id", "scope", "location_id", "product_id", "quantile_coverage"])
+    texts = ["tenant_id", "scope", "location_id", "product_id", "quantile_coverage", "quantile_below"]
+    numbers = metrics.drop(columns=texts)
     assert not np.isinf(numbers.to_numpy(dtype=float)).any()
     assert (metrics["rows_used"] + metrics["rows_without_actual"]).iloc[0] == len(values)
     assert (metrics["rows_zero"] <= metrics["rows_used"]).all()

@@ -72,6 +72,40 @@ UPDATE quality.validation AS v SET actuals_version = a.version
   FROM facts.actuals_day AS a
  WHERE (a.tenant_id, a.business_date) = (v.tenant_id, v.business_date) AND a.version <= v.sales_version;
 
+-- Share of rows with demand below the quantile, by level: a calibrated one lies between the two shares. Empty: not known.
+ALTER TABLE quality.validation_metric ADD COLUMN quantile_below jsonb NOT NULL DEFAULT '{}';
+
+-- Of a day's thousand rows trends read one, and one per product.
+CREATE INDEX validation_metric_headline ON quality.validation_metric (tenant_id, business_date)
+ WHERE scope = 'overall' AND days_ahead = 0;
+CREATE INDEX validation_metric_product ON quality.validation_metric (tenant_id, business_date)
+ WHERE scope = 'product' AND days_ahead = 0;
+
+-- The errors of each open day beside those of the 28 open days that end on it, weighted by units. Closed days have no row.
+-- Trailing errors are null with fewer than 7 open days, planning/checks.py says why.
+CREATE VIEW quality.validation_trend AS
+WITH open_day AS (
+    SELECT tenant_id, business_date, rows_used, actual_units, mae_units * rows_used AS absolute_units,
+           wape_pct, mape_pct, naive_wape_pct, bias_pct, coverage_pct
+      FROM quality.validation_metric
+     WHERE scope = 'overall' AND days_ahead = 0 AND rows_used > 0 AND actual_units > 0
+), with_trailing AS (
+    SELECT *, (count(*) OVER last_28)::integer AS trailing_days,
+           CASE WHEN count(*) OVER last_28 >= 7
+                THEN 100 * sum(absolute_units) OVER last_28 / sum(actual_units) OVER last_28 END AS trailing_wape_pct,
+           wape_pct - first_value(wape_pct) OVER week_before AS week_over_week_points
+      FROM open_day
+    WINDOW last_28 AS (PARTITION BY tenant_id ORDER BY business_date ROWS 27 PRECEDING),
+           week_before AS (PARTITION BY tenant_id ORDER BY business_date
+                           RANGE BETWEEN '7 days' PRECEDING AND '7 days' PRECEDING)
+)
+SELECT tenant_id, business_date, rows_used, wape_pct, mape_pct, naive_wape_pct, bias_pct, coverage_pct, trailing_days,
+       trailing_wape_pct, week_over_week_points,
+       trailing_wape_pct - last_value(trailing_wape_pct) OVER (
+           PARTITION BY tenant_id ORDER BY business_date RANGE BETWEEN UNBOUNDED PRECEDING AND '30 days' PRECEDING
+       ) AS change_in_30_days_points
+  FROM with_trailing;
+
 -- ---------------------------------------------------------------- checks
 
 -- What each check said of a tenant's day: the truth behind the grid, also where no event was worth writing.
@@ -85,7 +119,7 @@ CREATE TABLE quality.check_result (
     threshold double precision,
     message text NOT NULL,
     details jsonb NOT NULL DEFAULT '{}', -- such as the products above the threshold
-    is_reported boolean NOT NULL DEFAULT false, -- Dagster has an evaluation of it
+    reported_status text, -- what Dagster was told of it last; null: nothing, since it said no more than the day before
     run_id text,
     evaluated_at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, asset, check_name, business_date)
@@ -117,6 +151,7 @@ CREATE TABLE ops.retraining_request (
     completed_at timestamptz
 );
 CREATE UNIQUE INDEX retraining_open ON ops.retraining_request (tenant_id) WHERE status IN ('queued', 'launched');
+CREATE INDEX retraining_of_tenant ON ops.retraining_request (tenant_id, completed_at);
 
 -- Whether a promoted model is better on live days than what it replaced was before.
 CREATE TABLE quality.model_improvement (
@@ -137,13 +172,15 @@ CREATE TABLE quality.model_improvement (
 -- ---------------------------------------------------------------- failed tenants
 
 ALTER TABLE ops.failure
-    ADD COLUMN attempts smallint NOT NULL DEFAULT 1, -- failures in a row of this tenant, workflow, date and link
+    ADD COLUMN attempts smallint NOT NULL DEFAULT 1, -- failures in a row of this tenant, date and job
     ADD COLUMN retry_at timestamptz, -- when it is planned again by itself; null: not by itself
+    ADD COLUMN retry_id uuid, -- the run that plans it again: claimed first, launched then
     ADD COLUMN state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'review', 'dismissed', 'resolved')),
     ADD COLUMN dismissed_by text,
     ADD COLUMN notes text NOT NULL DEFAULT '';
 UPDATE ops.failure SET state = 'resolved' WHERE resolved_at IS NOT NULL;
 UPDATE ops.failure SET state = 'review' WHERE resolved_at IS NULL;
+ALTER TABLE ops.failure ADD CHECK ((resolved_at IS NULL) = (state IN ('open', 'review')));
 CREATE INDEX failure_retry ON ops.failure (retry_at) WHERE resolved_at IS NULL AND retry_at IS NOT NULL;
 
 -- ---------------------------------------------------------------- alerts
@@ -200,6 +237,9 @@ CREATE TABLE ops.alert_message (
     last_error text
 );
 CREATE INDEX alert_message_open ON ops.alert_message (send_after) WHERE sent_at IS NULL AND given_up_at IS NULL;
+
+CREATE INDEX alert_by_name ON ops.alert (name, resolved_at);
+CREATE INDEX execution_completed ON ops.execution (completed_at); -- how long generations of the last day took
 
 -- ---------------------------------------------------------------- pauses, holidays, weekends
 
