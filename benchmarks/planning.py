@@ -285,7 +285,7 @@ def bakeries(tenants: int, seed: int = 7) -> Bakeries:
                 "tenant_id": tenant_ids,
                 "default_critical_ratio": 0.7,
                 "timezone": "Europe/Madrid",
-                "run_date": PLAN_DATE,
+                "run_date": PLAN_DATE - timedelta(days=1),  # they bake at night, and plan the day ahead
                 "as_of_time": clock(4, 30),
             }
         ),

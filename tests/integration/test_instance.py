@@ -233,7 +233,7 @@ def test_the_doctor_finds_a_running_instance_well(up: Up) -> None:
 
     assert eventually(lambda: "heartbeat" in str(findings()["daemon"]["found"]) and findings()["daemon"]["is_ok"], 60)
     assert set(findings()) == {
-        *("home", "disk", "driver", "database", "migrations", "daemon", "time zones", "lightgbm", "cache")
+        *("home", "disk", "driver", "database", "migrations", "daemon", "time zones", "lightgbm", "schedule", "cache")
     }
     assert up.call("doctor").returncode == 0
 
