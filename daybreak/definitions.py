@@ -17,7 +17,7 @@ from planning_assets.validation_metrics import build_validation_metrics
 from planning_assets.weekly_evaluation import weekly_evaluation_job
 from resources.dagster_resources import CacheResource, ClockResource, ModelCacheResource, StoreResource
 from schedules import zone_schedules
-from sensors.alerts import alerts_sensor
+from sensors.alerts import build_alerts_sensor
 from sensors.dead_runs import dead_runs_sensor
 from sensors.failed_tenants import build_failed_tenants_sensor
 from sensors.imports import imports_sensor
@@ -47,7 +47,7 @@ def build_defs(outline: fleet.Fleet, resource_overrides: Mapping[str, Any] | Non
         ],
         schedules=zone_schedules(outline.zones),
         sensors=[
-            alerts_sensor,
+            build_alerts_sensor(outline.partitions_start),
             imports_sensor,
             dead_runs_sensor,
             late_sales_sensor,

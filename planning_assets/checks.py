@@ -19,6 +19,7 @@ from planning_assets.dagster_events import Context, report_check_evaluations, re
 from planning_assets.partitions import TENANTS, key_of, tenant_days
 from planning_assets.summaries import table
 from planning_assets.window import window
+from resources import vocabulary
 from resources.clock import is_time_zone
 from resources.dagster_resources import ClockResource, StoreResource
 from resources.store.checks import (
@@ -39,6 +40,7 @@ from resources.store.checks import (
 )
 from resources.store.database import Connection, Store
 from resources.store.pauses import read_paused
+from resources.store.policies import read_special_times
 
 EVERY_RESULT_TENANTS = 10
 """Up to so many tenants of a day Dagster is told every result, so that the grid of a small installation has no holes."""
@@ -205,7 +207,7 @@ def write_instance_checks(connection: Connection, now: datetime, run_id: str | N
     """Evaluate what is claimed of the instance, tenant by tenant: plans by their deadline, and failures left to people.
 
     Returns the results that are new or have changed, which alone are written. A tenant that is paused, or younger than its
-    planning time, owes no plan.
+    planning time, or whose policy skips the day, owes no plan.
     """
     new = [*_late_plans(connection, now), *_waiting(connection, now)]
     known = {name: read_statuses(connection, name) for name in (checks.TODAYS_PLAN, checks.STAYS_FAILED)}
@@ -220,15 +222,22 @@ def write_instance_checks(connection: Connection, now: datetime, run_id: str | N
 
 def _late_plans(connection: Connection, now: datetime) -> Iterator[tuple[date, CheckResult]]:
     paused = read_paused(connection)
+    times = read_planning_times(connection)
+    # What is today and yesterday in any time zone.
+    days = [now.astimezone(UTC).date() + timedelta(days=n) for n in (-2, -1, 0, 1)]
+    special = read_special_times(connection, vocabulary.PRODUCTION_PLANNING, list(times["tenant_id"]), days)
     due: dict[tuple[str, date], str] = {}
-    for row in read_planning_times(connection).itertuples():
+    for row in times.itertuples():
         if paused.holds(row.tenant_id) or not is_time_zone(row.timezone):
             continue
         zone = ZoneInfo(row.timezone)
         today = now.astimezone(zone).date()
         # A planning time late in the evening has its deadline on the day after.
         for day in (today, today - timedelta(days=1)):
-            planned_at = datetime.combine(day, row.planned_at, zone).astimezone(UTC)
+            at = special.get((row.tenant_id, day), row.planned_at)
+            if at is None:
+                continue
+            planned_at = datetime.combine(day, at, zone).astimezone(UTC)
             if planned_at + PLAN_GRACE <= now:
                 if row.created_at < planned_at:
                     plan_date = day + timedelta(days=int(row.plan_lead_days))

@@ -5,11 +5,12 @@ that a tick which was killed is made up for by the next one.
 """
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pandas as pd
 
+from planning_assets.checks import report_instance_checks
 from resources import vocabulary
 from resources.alerts.delivery import deliver
 from resources.alerts.observing import check_and_route, observe
@@ -24,27 +25,34 @@ BUDGET_S = 20.0
 """For sending, within the minute that Dagster gives a tick."""
 
 
-@dg.sensor(
-    name="alerts_sensor",
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Finds what is wrong, keeps the state of alerts, and tells people: log, webhook, mail.",
-)
-def alerts_sensor(
-    context: dg.SensorEvaluationContext, store: StoreResource, cache: CacheResource, clock: ClockResource
-) -> dg.SkipReason:
-    """Evaluate, update, deliver."""
-    is_scheduling = os.environ.get(vocabulary.SCHEDULER_DISABLED_SETTING, "").lower() != "true"
-    targets = targets_of(os.environ)
-    with store.open() as opened, cache.open() as forecast_cache:
-        runs = failed_runs(context.instance, clock.now())
-        observed = observe(opened, clock.now(), forecast_cache, is_scheduling, runs)
-        _, routed = check_and_route(opened, observed, targets)
-        delivered = deliver(opened, targets, clock.now, BUDGET_S)
-    return dg.SkipReason(
-        f"{routed.is_open} alerts are open; {routed.fired} began to fire and {routed.resolved} ended. "
-        f"{delivered.sent} messages were sent, {delivered.failed} were not taken."
+def build_alerts_sensor(window_start: date) -> dg.SensorDefinition:
+    """The sensor, over a grid of dates that begins at `window_start`."""
+
+    @dg.sensor(
+        name="alerts_sensor",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds what is wrong, keeps the state of alerts, and tells people: log, webhook, mail.",
     )
+    def alerts_sensor(
+        context: dg.SensorEvaluationContext, store: StoreResource, cache: CacheResource, clock: ClockResource
+    ) -> dg.SkipReason:
+        """Evaluate, update, deliver."""
+        is_scheduling = os.environ.get(vocabulary.SCHEDULER_DISABLED_SETTING, "").lower() != "true"
+        targets = targets_of(os.environ)
+        with store.open() as opened, cache.open() as forecast_cache:
+            if is_scheduling:
+                report_instance_checks(context.instance, opened, window_start, clock.now())
+            runs = failed_runs(context.instance, clock.now())
+            observed = observe(opened, clock.now(), forecast_cache, is_scheduling, runs)
+            _, routed = check_and_route(opened, observed, targets)
+            delivered = deliver(opened, targets, clock.now, BUDGET_S)
+        return dg.SkipReason(
+            f"{routed.is_open} alerts are open; {routed.fired} began to fire and {routed.resolved} ended. "
+            f"{delivered.sent} messages were sent, {delivered.failed} were not taken."
+        )
+
+    return alerts_sensor
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> pd.DataFrame:

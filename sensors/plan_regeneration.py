@@ -74,11 +74,12 @@ def build_plan_regeneration_sensor(window_start: date) -> dg.SensorDefinition:
 
 
 def _launched(instance: dg.DagsterInstance, run_keys: list[str]) -> set[str]:
-    """Those of the run keys that have a run already, whatever became of it."""
+    """Those of the run keys that have a launched run already, whatever became of it."""
     if not run_keys:
         return set()
     runs = instance.get_runs(dg.RunsFilter(tags={"dagster/sensor_name": NAME, "dagster/run_key": run_keys}))
-    return {run.tags["dagster/run_key"] for run in runs}
+    # A run that was written and not launched, since the daemon died in between, is launched when it is asked for again.
+    return {run.tags["dagster/run_key"] for run in runs if run.status is not dg.DagsterRunStatus.NOT_STARTED}
 
 
 def _run_request(instance: dg.DagsterInstance, row: pd.Series) -> dg.RunRequest:

@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import datetime
 
 import pandas as pd
 
+from resources import vocabulary
 from resources.alerts.records import Condition
 from resources.alerts.router import Routed, route
 from resources.alerts.rules import CHECK_ALERTS, Observed, due_production, evaluate
 from resources.forecast_cache import CacheUnusable, ForecastCache
-from resources.holidays import public_holidays
 from resources.store import alerts
 from resources.store.database import Connection, Store
+from resources.store.policies import read_special_times
 
 DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR")
 """Without any of these three nothing is planned by itself."""
@@ -62,10 +63,15 @@ def observe_scheduler(store: Store, now: datetime) -> Observed:
 def read_duties(connection: Connection, tenants: pd.DataFrame, now: datetime) -> pd.DataFrame:
     """Who owes a production plan by now and whether it is there: tenant_id, timezone, plan_date, has_plan.
 
-    tenants: as alerts.read_tenants_to_plan gives them. Who is paused, or skips such a day, owes nothing.
+    tenants: as alerts.read_tenants_to_plan gives them. Who is paused, or plans on such a day at
+    another time or not at all, owes nothing.
     """
     due = due_production(tenants[~tenants["is_paused"].astype(bool)], now)
-    due = due[[not _is_skipped(row, row.due_day) for row in due.itertuples()]]
+    if len(due):
+        special = read_special_times(
+            connection, vocabulary.PRODUCTION_PLANNING, list(due["tenant_id"]), sorted(set(due["due_day"]))
+        )
+        due = due[[key not in special for key in zip(due["tenant_id"], due["due_day"], strict=True)]]
     planned = alerts.read_with_production_plan(connection, list(due["tenant_id"]), list(due["plan_date"]))
     return due[["tenant_id", "timezone", "plan_date"]].assign(has_plan=due["tenant_id"].isin(planned))
 
@@ -74,19 +80,6 @@ def check_and_route(store: Store, observed: Observed, targets: Iterable[str]) ->
     """Judge what was observed and bring the alerts to it; returns the conditions that hold, and what changed."""
     evaluation = evaluate(observed)
     return evaluation.conditions, route(store, evaluation, list(targets), observed.now)
-
-
-def _is_skipped(row: pd.Series, day: date) -> bool:
-    """Whether the tenant does not plan on such a day, or at a later time, so that nothing is owed at the usual one."""
-    if row.on_weekends != "run" and day.weekday() >= 5:
-        return True
-    if row.on_holidays == "run":
-        return False
-    try:
-        holidays = public_holidays(row.country, row.subdivision, day.year)
-    except NotImplementedError:
-        return False
-    return any(day == holiday for holiday, _ in holidays)
 
 
 def _lookups(cache: ForecastCache) -> tuple[int, int] | None:

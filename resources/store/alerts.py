@@ -74,18 +74,15 @@ def read_failures_for_review(connection: Connection) -> pd.DataFrame:
 def read_tenants_to_plan(connection: Connection) -> pd.DataFrame:
     """Active tenants with what says when they owe a production plan.
 
-    tenant_id, timezone, country, subdivision, plan_lead_days, production_planning_at, created_at, is_paused, on_holidays,
-    on_weekends, moved_to (missing: as on every day).
+    tenant_id, timezone, plan_lead_days, production_planning_at, created_at, is_paused.
     """
     return frame(
         connection,
         """
-        SELECT t.tenant_id, t.timezone, t.country, t.subdivision, t.plan_lead_days, g.production_planning_at, t.created_at,
+        SELECT t.tenant_id, t.timezone, t.plan_lead_days, g.production_planning_at, t.created_at,
                EXISTS (SELECT FROM ops.pause AS p WHERE p.resumed_at IS NULL
-                          AND (p.tenant_id IS NULL OR p.tenant_id = t.tenant_id)) AS is_paused,
-               coalesce(w.on_holidays, 'run') AS on_holidays, coalesce(w.on_weekends, 'run') AS on_weekends, w.moved_to
+                          AND (p.tenant_id IS NULL OR p.tenant_id = t.tenant_id)) AS is_paused
           FROM master.tenant AS t JOIN master.schedule_group AS g USING (schedule_group)
-          LEFT JOIN master.workflow_policy AS w ON w.tenant_id = t.tenant_id AND w.workflow = 'production_planning'
          WHERE t.status = 'active'
          ORDER BY t.tenant_id
         """,
